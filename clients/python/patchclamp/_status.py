@@ -1,0 +1,55 @@
+"""From the status of a failed call to an exception."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+
+from patchclamp._exceptions import StatusError, Unknown
+
+__all__ = ["status_error"]
+
+DETAILS_KEY = "grpc-status-details-bin"
+ERRORS = {error.code: error for error in StatusError.__subclasses__()}
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+def status_error(error: grpc.RpcError) -> StatusError:
+    """The exception for a failed call, with what the server's `google.rpc.Status` says beyond code and message."""
+    details = _details(error)
+    info = _first(details, error_details_pb2.ErrorInfo())
+    request = _first(details, error_details_pb2.BadRequest())
+    retry = _first(details, error_details_pb2.RetryInfo())
+    return ERRORS.get(error.code(), Unknown)(
+        error.details() or "the server gave no message",
+        reason=info.reason if info else "",
+        field=request.field_violations[0].field if request and request.field_violations else "",
+        retry_after=retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9 if retry else None,
+        metadata=info.metadata if info else None,
+    )
+
+
+def _details(error: grpc.RpcError) -> Iterable[AnyMessage]:
+    status = status_pb2.Status()
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS_KEY:
+            try:
+                status.ParseFromString(value)
+            except DecodeError:
+                # A proxy may cut long metadata; code and message are still worth raising.
+                return []
+    return status.details
+
+
+def _first(details: Iterable[AnyMessage], empty: MessageT) -> MessageT | None:
+    """The first detail of `empty`'s type, read into it."""
+    try:
+        return next((empty for detail in details if detail.Unpack(empty)), None)
+    except DecodeError:
+        return None

@@ -1,0 +1,210 @@
+"""Checking interventions against a model: what cannot be applied as written is refused before any work."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from .errors import InvalidRequest
+from .plan import Mask, Plan, Vocabulary
+from .requests import Add, Clip, Condition, Intervention, Limits, Positions, ProjectOut, Scale, Set
+from .site_map import Site, SiteMap
+
+__all__ = ["check_patch", "check_texts", "checked_plan"]
+
+
+def checked_plan(
+    interventions: Sequence[Intervention], sites: SiteMap, vocabulary: Vocabulary, limits: Limits
+) -> Plan:
+    """The plan of some interventions. InvalidRequest names the field of the first that is wrong."""
+    if len(interventions) > limits.interventions:
+        raise InvalidRequest(
+            f"{len(interventions)} interventions are more than the limit interventions = {limits.interventions}",
+            reason="LIMIT_EXCEEDED",
+            field="interventions",
+        )
+    found = [
+        _check(edit, f"interventions[{number}]", sites, vocabulary) for number, edit in enumerate(interventions)
+    ]
+    plan = Plan(interventions, {site.name: site.width for site in found}, vocabulary)
+    if plan.edited_neurons > limits.edited_neurons:
+        raise InvalidRequest(
+            f"{plan.edited_neurons} edited neurons are more than the limit edited_neurons = {limits.edited_neurons}",
+            reason="LIMIT_EXCEEDED",
+            field="interventions",
+        )
+    return plan
+
+
+def _check(edit: Intervention, field: str, sites: SiteMap, vocabulary: Vocabulary) -> Site:
+    site = sites.find(edit.site, f"{field}.neurons.site")
+    check_indices(edit.indices, site, f"{field}.neurons.indices")
+    _check_edit(edit, site, field)
+    if edit.condition:
+        _check_condition(edit.condition, site, sites, f"{field}.condition")
+    _check_positions(edit.positions, vocabulary, f"{field}.positions")
+    return site
+
+
+def check_indices(indices: Sequence[int], site: Site, field: str) -> None:
+    """Indices are in range, each once."""
+    seen: set[int] = set()
+    for place, index in enumerate(indices):
+        if not 0 <= index < site.width:
+            raise InvalidRequest(
+                f"index {index} is out of range: {site.name} has {site.width} neurons, 0 to {site.width - 1}",
+                reason="INDEX_OUT_OF_RANGE",
+                field=f"{field}[{place}]",
+            )
+        if index in seen:
+            raise InvalidRequest(f"index {index} stands there twice", reason="DUPLICATE_INDEX", field=f"{field}[{place}]")
+        seen.add(index)
+
+
+def check_patch(edit: Intervention, number: int, sites: SiteMap) -> None:
+    """What must be right of a patch before its source is run."""
+    site = sites.find(edit.site, f"interventions[{number}].neurons.site")
+    check_indices(edit.indices, site, f"interventions[{number}].neurons.indices")
+
+
+def _check_edit(edit: Intervention, site: Site, field: str) -> None:
+    count = len(edit.indices) or site.width
+    match edit.edit:
+        case Set(values) | Add(values):
+            name = type(edit.edit).__name__.lower()
+            if len(values) not in (1, count):
+                raise InvalidRequest(
+                    f"{len(values)} values for {count} neurons: give one, or one per neuron",
+                    reason="WRONG_LENGTH",
+                    field=f"{field}.{name}.values",
+                )
+            _check_finite(values, f"{field}.{name}.values")
+        case Scale(factor):
+            _check_finite([factor], f"{field}.scale.factor")
+        case Clip(low, high):
+            _check_finite([bound for bound in (low, high) if bound is not None], f"{field}.clip")
+            if low is not None and high is not None and low > high:
+                raise InvalidRequest(f"min {low} is above max {high}", reason="EMPTY_INTERVAL", field=f"{field}.clip")
+        case ProjectOut(direction):
+            _check_direction(direction, edit, site, field)
+        case _:
+            pass
+
+
+def _check_direction(direction: np.ndarray[tuple[int, ...], np.dtype[np.float32]], edit: Intervention, site: Site, field: str) -> None:
+    name = f"{field}.project_out.direction"
+    if edit.indices:
+        raise InvalidRequest(
+            "a direction is removed from a whole site: give no indices",
+            reason="INDICES_WITH_DIRECTION",
+            field=f"{field}.neurons.indices",
+        )
+    if direction.shape != (site.width,):
+        raise InvalidRequest(
+            f"the direction has shape {list(direction.shape)}; {site.name} needs [{site.width}]",
+            reason="WRONG_SHAPE",
+            field=name,
+        )
+    _check_finite(direction, name)
+    if not direction.any():
+        raise InvalidRequest("the direction is the zero vector", reason="ZERO_DIRECTION", field=name)
+
+
+def _check_finite(values: Sequence[float] | np.ndarray[tuple[int, ...], np.dtype[np.float32]], field: str) -> None:
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(np.asarray(values, dtype=np.float32))
+    if not finite.all():
+        place = int(np.argmin(finite))
+        shown = f"{field}[{place}]" if field.endswith("values") else field
+        raise InvalidRequest(
+            f"{values[place]} is not a finite float32 number", reason="NOT_FINITE", field=shown
+        )
+
+
+def _check_condition(condition: Condition, edited: Site, sites: SiteMap, field: str) -> None:
+    gate = sites.find(condition.site, f"{field}.neurons.site")
+    check_indices([condition.index], gate, f"{field}.neurons.indices")
+    if gate.order > edited.order:
+        raise InvalidRequest(
+            f"{gate.name} comes after {edited.name} in the forward pass: its value is not known there yet",
+            reason="CONDITION_TOO_LATE",
+            field=f"{field}.neurons.site",
+        )
+    bounds = [bound for bound in (condition.above, condition.below) if bound is not None]
+    if not bounds or not all(math.isfinite(bound) for bound in bounds):
+        raise InvalidRequest("give above, below or both, finite", reason="BAD_CONDITION", field=field)
+    if condition.above is not None and condition.below is not None and condition.above >= condition.below:
+        raise InvalidRequest(
+            f"no value is above {condition.above} and below {condition.below}", reason="EMPTY_INTERVAL", field=field
+        )
+
+
+def _check_positions(positions: Positions, vocabulary: Vocabulary, field: str) -> None:
+    for place, text in enumerate(positions.tokens):
+        if not len(vocabulary.ids_of(text)):
+            raise InvalidRequest(
+                f"no token of this model decodes to {text[:50]!r}; a word within a text begins with its blank",
+                reason="UNKNOWN_TOKEN",
+                field=f"{field}.tokens[{place}]",
+            )
+
+
+def check_texts(plan: Plan, texts: Sequence[tuple[Sequence[int], int]], *, grows: bool) -> None:
+    """Checks the positions of a plan against the texts of a request: (tokens that run, how many are the prompt).
+
+    Refused: an index outside a prompt, positions that can select nothing, two sets of one neuron at one position.
+    `grows`: more tokens will be generated and run.
+    """
+    _check_position_indices(plan, texts)
+    columns = _columns(plan, texts, grows=grows)
+    for number, edit in enumerate(plan.interventions):
+        if not columns[number].any():
+            raise InvalidRequest(
+                "these positions select no token of this request",
+                reason="SELECTS_NOTHING",
+                field=f"interventions[{number}].positions" if edit.positions != Positions() else "interventions",
+            )
+    _check_sets(plan, columns)
+
+
+def _check_position_indices(plan: Plan, texts: Sequence[tuple[Sequence[int], int]]) -> None:
+    shortest = min(prompt for _, prompt in texts)
+    for number, edit in enumerate(plan.interventions):
+        for place, index in enumerate(edit.positions.indices):
+            if not -shortest <= index < shortest:
+                raise InvalidRequest(
+                    f"position {index} is out of range: the {'shortest ' * (len(texts) > 1)}prompt has {shortest} "
+                    f"tokens, {-shortest} to {shortest - 1}",
+                    reason="POSITION_OUT_OF_RANGE",
+                    field=f"interventions[{number}].positions.indices[{place}]",
+                )
+
+
+def _columns(plan: Plan, texts: Sequence[tuple[Sequence[int], int]], *, grows: bool) -> Mask:
+    """[interventions, kinds of tokens]: every combination of active edits that can come up."""
+    if plan.everywhere:
+        return np.ones((len(plan.interventions), 1), dtype=bool)
+    parts = [np.unique(plan.active(ids, 0, prompt), axis=1) for ids, prompt in texts]
+    if grows:
+        parts.append(plan.active_when_generated())
+    return np.unique(np.concatenate(parts, axis=1), axis=1)
+
+
+def _check_sets(plan: Plan, columns: Mask) -> None:
+    groups: dict[tuple[str, Condition | None], list[int]] = defaultdict(list)
+    for number, edit in enumerate(plan.interventions):
+        if isinstance(edit.edit, Set):
+            groups[edit.site, edit.condition].append(number)
+    for numbers in groups.values():
+        neurons, counts = np.unique(np.concatenate([plan.indices(number) for number in numbers]), return_counts=True)
+        for neuron in neurons[counts > 1]:
+            setters = [number for number in numbers if neuron in plan.indices(number)]
+            if (columns[setters].sum(0) > 1).any():
+                raise InvalidRequest(
+                    f"interventions {setters} set {plan.interventions[setters[0]].site}[{neuron}] at the same position",
+                    reason="CONFLICTING_SETS",
+                    field=f"interventions[{setters[-1]}].set",
+                )

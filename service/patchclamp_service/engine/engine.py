@@ -1,0 +1,437 @@
+"""One thread owns the model: it schedules, runs and delivers, one pass after another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+import torch
+
+from .admission import Admission
+from .checks import check_patch
+from .errors import EngineFailure, Exhausted, InvalidRequest, NotReady, PatchclampError
+from .model import LoadedModel
+from .requests import (
+    ExtractRequest,
+    GenerateRequest,
+    Intervention,
+    Limits,
+    Load,
+    ModelInfo,
+    Observer,
+    Patch,
+    Request,
+    ScoreRequest,
+    SentenceActivations,
+    Set,
+    StepReport,
+)
+from .runners import EncoderRunner, Outcome, PackedRunner, PaddedRunner, Runner
+from .sampling import choose
+from .scheduler import Budget, Scheduler, Segment, Slot
+from .selfcheck import packs
+from .site_map import SiteMap
+from .stream import Stream
+from .text import Text
+from .works import EngineWork, ExtractWork, GenerateWork, ScoreWork
+
+__all__ = ["Engine"]
+
+_log = logging.getLogger(__name__)
+
+# Passes whose captures may wait to be made into arrays.
+_PASSES_AHEAD = 2
+
+
+class Engine:
+    """Runs one model for many callers at once.
+
+    `submit` may be called from any event loop; everything else that touches the model happens on the engine's own
+    thread. Errors a caller can mend are raised by `submit`, later ones by the stream it returns.
+    """
+
+    def __init__(
+        self, model: LoadedModel, sites: SiteMap, limits: Limits | None = None, observer: Observer | None = None
+    ) -> None:
+        self.limits = _fitted(limits or Limits(), model)
+        self._observer = observer or Observer()
+        self._runner = _runner(model, sites)
+        self.info = _describe(model, sites, self.limits, packed=isinstance(self._runner, PackedRunner))
+        text = Text(model.tokenizer, self.info.vocabulary_size)
+        self._sites = sites
+        self._admission = Admission(
+            sites,
+            text,
+            self.limits,
+            model.eos_token_ids,
+            decoder=model.is_decoder,
+            shares=self._runner.shares_prompts,
+        )
+        self._scheduler = Scheduler(
+            Budget(
+                batch_tokens=self.limits.batch_tokens,
+                prefill_tokens=self.limits.prefill_tokens,
+                running=self.limits.running,
+                cache_tokens=self.limits.cache_tokens,
+            )
+        )
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._queued_tokens = 0
+        self._tokens_per_second = 0.0
+        self._draining = False
+        self._stopping = False
+        self._works: set[EngineWork] = set()
+        self._off_thread = ThreadPoolExecutor(1, thread_name_prefix="patchclamp-rows")
+        self._rows_ahead: deque[Future[None]] = deque()
+        self._thread = threading.Thread(target=self._run, name="patchclamp-engine", daemon=True)
+
+    # --- for callers, from any thread
+
+    def start(self) -> None:
+        """Starts the thread and runs the model once, so that the first caller need not wait for it."""
+        self._thread.start()
+        asyncio.run(self._warm_up())
+
+    async def _warm_up(self) -> None:
+        request: Request
+        if self.info.is_decoder:
+            request = GenerateRequest(token_ids=(1,), max_new_tokens=2)
+        else:
+            request = ExtractRequest(("a",), (self.info.sites[-1].name,))
+        async for _ in await self.submit(request):
+            pass
+
+    async def submit(self, request: Request) -> Stream:
+        """Checks a request and takes it in; its events come out of the stream.
+
+        Raises:
+            InvalidRequest: the request is wrong for this model; names the field.
+            Unsupported: this kind of model cannot do it.
+            Exhausted: the queue is full; says when to try again.
+            NotReady: the engine is draining.
+        """
+        self._check_open()
+        if any(isinstance(edit.edit, Patch) for edit in request.interventions):
+            request = replace(request, interventions=await self._resolved(request.interventions))
+        slot: list[EngineWork] = []
+        stream = Stream(lambda: self._post(lambda: self._cancel(slot[0])), lambda: self._post(lambda: None))
+        work = await asyncio.to_thread(self._admit, request, stream)
+        slot.append(work)
+        self._enter(work)
+        return stream
+
+    def _admit(self, request: Request, stream: Stream) -> EngineWork:
+        match request:
+            case GenerateRequest():
+                return self._admission.generate(request, stream)
+            case ScoreRequest():
+                return self._admission.score(request, stream)
+            case ExtractRequest():
+                return self._admission.extract(request, stream)
+
+    async def _resolved(self, interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
+        """Runs the sources of patches, without interventions, and sets the neurons to what they were there."""
+        found = list(interventions)
+        for number, edit in enumerate(interventions):
+            if isinstance(edit.edit, Patch):
+                check_patch(edit, number, self._sites)
+                values = await self._source_values(edit, edit.edit, number)
+                found[number] = replace(edit, edit=Set(values))
+        return tuple(found)
+
+    async def _source_values(self, edit: Intervention, patch: Patch, number: int) -> tuple[float, ...]:
+        field = f"interventions[{number}].patch"
+        try:
+            stream = await self.submit(ExtractRequest((patch.source_text,), (edit.site,), include_special_tokens=True))
+        except InvalidRequest as error:
+            raise InvalidRequest(error.message, reason=error.reason, field=f"{field}.source_text") from error
+        async with stream:
+            event = await anext(stream)
+        assert isinstance(event, SentenceActivations)
+        rows = event.captured[edit.site]
+        if not -len(rows) <= patch.source_position < len(rows):
+            raise InvalidRequest(
+                f"position {patch.source_position} is out of range: the source has {len(rows)} tokens, "
+                f"{-len(rows)} to {len(rows) - 1}",
+                reason="POSITION_OUT_OF_RANGE",
+                field=f"{field}.source_position",
+            )
+        row = rows[patch.source_position]
+        return tuple(float(value) for value in (row[list(edit.indices)] if edit.indices else row))
+
+    def load(self) -> Load:
+        """What the engine holds at this moment."""
+        works = list(self._works)
+        waiting = sum(not work.started for work in works)
+        edits = sum(len(work.demand.plan.interventions) for work in works)
+        return Load(waiting, len(works) - waiting, self._queued_tokens, edits)
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no more requests, lets those running finish for so long, then stops."""
+        self._draining = True
+        end = time.monotonic() + seconds
+        while self._works and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        await asyncio.to_thread(self.stop)
+
+    def stop(self) -> None:
+        """Stops the thread; requests that still run fail with NotReady."""
+        self._draining = True
+        self._post(self._begin_stop)
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join()
+        self._off_thread.shutdown()
+
+    def _begin_stop(self) -> None:
+        self._stopping = True
+
+    def _check_open(self) -> None:
+        if self._draining:
+            raise NotReady("the server is shutting down", reason="DRAINING", retry_after=5.0)
+
+    def _enter(self, work: EngineWork) -> None:
+        """Counts a work in, or says at once that the queue is full."""
+        with self._lock:
+            self._check_open()
+            limit = self.limits.queued_tokens
+            if self._works and self._queued_tokens + work.tokens > limit:
+                raise Exhausted(
+                    f"the queue is full: {self._queued_tokens} of {limit} tokens wait or run, {work.tokens} are asked for",
+                    reason="QUEUE_FULL",
+                    retry_after=self._retry_after(),
+                    quota="queued_tokens",
+                )
+            self._queued_tokens += work.tokens
+            self._works.add(work)
+        self._post(lambda: self._scheduler.add(work))
+
+    def _retry_after(self) -> float:
+        rate = self._tokens_per_second or 100.0
+        return min(60.0, max(0.5, self._queued_tokens / rate))
+
+    def _post(self, action: Callable[[], None]) -> None:
+        self._inbox.put(action)
+
+    # --- on the engine's thread
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        while not self._stopping:
+            self._receive()
+            if self._stopping:
+                break
+            self._pause_slow_readers()
+            segments = self._scheduler.next_pass()
+            if segments:
+                self._step(segments)
+            else:
+                self._rest()
+        for work in list(self._works):
+            self._fail(work, NotReady("the server was shut down", reason="DRAINING", retry_after=5.0))
+        self._runner.clear()
+
+    def _receive(self) -> None:
+        """Does what callers have posted since the last pass."""
+        while True:
+            try:
+                self._inbox.get_nowait()()
+            except queue.Empty:
+                return
+
+    def _rest(self) -> None:
+        """Nothing to run: the model is left as it was found, until somebody calls."""
+        if not self._works:
+            self._runner.clear()
+        self._inbox.get()()
+
+    def _step(self, segments: list[Segment]) -> None:
+        """One pass: run, take what it gave, deliver."""
+        began = time.perf_counter()
+        works = self._starting(segments)
+        edited = 0
+        try:
+            wanted = {id(segment): _work(segment).wanted(segment) for segment in segments}
+            demands = [(segment, _work(segment).demand) for segment in segments]
+            for outcome in self._runner.run(demands, wanted):
+                self._take(outcome)
+                edited += outcome.positions_edited
+        except Exception as error:
+            _log.exception("a pass failed")
+            for work in works:
+                self._fail(work, EngineFailure(str(error)))
+        self._report(segments, time.perf_counter() - began, edited)
+
+    def _starting(self, segments: list[Segment]) -> list[EngineWork]:
+        works = list({id(segment.sequence.work): _work(segment) for segment in segments}.values())
+        for work in works:
+            if not work.started:
+                work.started = True
+                self._observer.on_start(time.perf_counter() - work.arrived)
+        return works
+
+    def _pause_slow_readers(self) -> None:
+        """An extraction waits while its reader has this much to read, until everything is read."""
+        for work in list(self._works):
+            if isinstance(work, ExtractWork):
+                waiting = work.stream.buffered_bytes
+                work.paused = waiting > (0 if work.paused else self.limits.buffered_bytes)
+
+    def _report(self, segments: list[Segment], seconds: float, edited: int) -> None:
+        decode = sum(segment.sequence.decoding for segment in segments)
+        tokens = sum(segment.count for segment in segments)
+        rate = tokens / max(seconds, 1e-9)
+        self._tokens_per_second += 0.1 * (rate - self._tokens_per_second) if self._tokens_per_second else rate
+        self._observer.on_step(StepReport(seconds, decode, tokens - decode, edited))
+
+    def _take(self, outcome: Outcome) -> None:
+        """Books the segments of one forward pass and hands its results to their works."""
+        self._scheduler.done(outcome.segments)
+        choosing: list[Segment] = []
+        extracting: dict[ExtractWork, list[Segment]] = {}
+        for segment in outcome.segments:
+            match _work(segment):
+                case GenerateWork() as work:
+                    work.keep_prompt(segment, outcome.captured)
+                    if id(segment) in outcome.logits:
+                        choosing.append(segment)
+                case ScoreWork() as work:
+                    if id(segment) in outcome.logits and not work.finished:
+                        self._guarded(work, lambda work=work, segment=segment: work.take(segment, outcome.logits_of(segment)))
+                case ExtractWork() as work:
+                    extracting.setdefault(work, []).append(segment)
+        if choosing:
+            self._choose(choosing, outcome)
+        for work, segments in extracting.items():
+            self._extract(work, segments, outcome)
+
+    def _guarded(self, work: EngineWork, action: Callable[[], None]) -> None:
+        """An error of one work is its own."""
+        try:
+            action()
+        except PatchclampError as error:
+            self._fail(work, error)
+        else:
+            if work.finished:
+                self._forget(work)
+
+    def _choose(self, segments: list[Segment], outcome: Outcome) -> None:
+        works = [_generating(segment) for segment in segments]
+        chosen = choose(
+            torch.cat([outcome.logits_of(segment) for segment in segments]),
+            [work.sampler for work in works],
+            [work.sequence.ids for work in works],
+            [work.request.top_logprobs for work in works],
+        )
+        for row, (segment, work) in enumerate(zip(segments, works, strict=True)):
+            captured = {
+                site.name: outcome.captured.of(segment, site.name)[-1:] for site in work.demand.choosing_sites
+            }
+
+            def take(row: int = row, work: GenerateWork = work, captured: dict[str, torch.Tensor] = captured) -> None:
+                work.check(finite=chosen.finite[row])
+                work.chosen(chosen.tokens[row], chosen.logprobs[row], chosen.top[row], captured)
+
+            self._guarded(work, take)
+
+    def _extract(self, work: ExtractWork, segments: list[Segment], outcome: Outcome) -> None:
+        future = work.take(segments, outcome, self._off_thread)
+        if future:
+            self._rows_ahead.append(future)
+        while len(self._rows_ahead) > _PASSES_AHEAD:
+            self._rows_ahead.popleft().exception()
+        if work.finished:
+            self._forget(work)
+
+    def _cancel(self, work: EngineWork) -> None:
+        work.cancelled = True
+        self._forget(work)
+
+    def _fail(self, work: EngineWork, error: PatchclampError) -> None:
+        if not work.finished:
+            work.finished = True
+            work.stream.put(error)
+        self._forget(work)
+
+    def _forget(self, work: EngineWork) -> None:
+        """Takes a work out: its slots are free, its tokens no longer count."""
+        if work not in self._works:
+            return
+        slots = self._scheduler.remove(work)
+        if isinstance(work, GenerateWork):
+            self._runner.ended(work.sequence)
+        for slot in slots:
+            self._close_gap(slot)
+        with self._lock:
+            self._works.discard(work)
+            self._queued_tokens -= work.tokens
+
+    def _close_gap(self, gap: Slot) -> None:
+        """Moves the last decoding sequence of a pool into a slot that has become free, so that those that decode
+        stay side by side."""
+        pool = [
+            sequence
+            for sequence in self._scheduler.decoding
+            if sequence.slot and sequence.slot.capacity == gap.capacity and sequence.slot.index > gap.index
+        ]
+        if pool:
+            last = pool[-1]
+            assert last.slot is not None
+            self._runner.moved(last.slot, gap, last.computed)
+            self._scheduler.move(last, gap)
+
+
+def _work(segment: Segment) -> EngineWork:
+    work = segment.sequence.work
+    assert isinstance(work, EngineWork)
+    return work
+
+
+def _generating(segment: Segment) -> GenerateWork:
+    work = segment.sequence.work
+    assert isinstance(work, GenerateWork)
+    return work
+
+
+def _runner(model: LoadedModel, sites: SiteMap) -> Runner:
+    if not model.is_decoder:
+        return EncoderRunner(model.module, sites, model.device)
+    if packs(model):
+        return PackedRunner(model.module, sites, model.device)
+    return PaddedRunner(model.module, sites, model.device)
+
+
+def _fitted(limits: Limits, model: LoadedModel) -> Limits:
+    """Limits with the context that the model and the cache allow."""
+    most = min(model.context_tokens, limits.cache_tokens) if model.is_decoder else model.context_tokens
+    return replace(limits, context_tokens=min(limits.context_tokens or most, most))
+
+
+def _describe(model: LoadedModel, sites: SiteMap, limits: Limits, *, packed: bool) -> ModelInfo:
+    config = model.module.config.get_text_config()
+    return ModelInfo(
+        name=model.name,
+        architecture=type(model.module).__name__,
+        family=model.module.config.model_type,
+        is_decoder=model.is_decoder,
+        digest=model.digest,
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=model.device.type,
+        layers=sites.layers,
+        hidden_size=config.hidden_size,
+        vocabulary_size=config.vocab_size,
+        parameters=sum(parameter.numel() for parameter in model.module.parameters()),
+        context_tokens=limits.context_tokens,
+        sites=sites.infos(),
+        refused_sites=sites.refused,
+        modules=sites.modules,
+        packed=packed,
+        load_seconds=model.load_seconds,
+    )

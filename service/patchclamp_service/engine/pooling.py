@@ -1,0 +1,45 @@
+"""From the rows of tokens to the rows of words, and from tensors to arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .requests import Pooling
+
+__all__ = ["pooled", "to_numpy"]
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def pooled(rows: Tensor, groups: Sequence[Sequence[int]], pooling: Pooling) -> Tensor:
+    """Rows of tokens [tokens, width] → one row per group of token positions, float32; rows of empty groups mean nothing."""
+    if pooling is not Pooling.AVERAGE:
+        at = [_pick(group, pooling) for group in groups]
+        return rows.index_select(0, torch.tensor(at, device=rows.device)).float()
+    sizes = [len(group) for group in groups]
+    flat = torch.tensor([place for group in groups for place in group], dtype=torch.long, device=rows.device)
+    chosen = rows.index_select(0, flat).float()
+    if all(size == 1 for size in sizes):
+        return chosen
+    owners = torch.repeat_interleave(torch.arange(len(sizes), device=rows.device), torch.tensor(sizes))
+    sums = chosen.new_zeros((len(sizes), rows.shape[1])).index_add_(0, owners, chosen)
+    return sums / torch.tensor(sizes, device=rows.device).clamp(min=1)[:, None]
+
+
+def _pick(group: Sequence[int], pooling: Pooling) -> int:
+    if not group:
+        return 0
+    return group[-1] if pooling is Pooling.LAST else group[0]
+
+
+def to_numpy(values: Tensor, dtype: str) -> npt.NDArray[np.generic]:
+    """An array of the given type; bfloat16 as its bits in uint16."""
+    values = values.to(_DTYPES[dtype]).cpu().contiguous()
+    if dtype == "bfloat16":
+        return values.view(torch.int16).numpy().view(np.uint16)
+    return values.numpy()
