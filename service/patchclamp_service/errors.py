@@ -30,7 +30,7 @@ __all__ = ["CODES", "DOMAIN", "Refusal", "refuse"]
 
 DOMAIN = "patchclamp"
 
-CODES: dict[type[Exception], grpc.StatusCode] = {
+CODES: dict[type[BaseException], grpc.StatusCode] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     NotFound: grpc.StatusCode.NOT_FOUND,
     Unsupported: grpc.StatusCode.FAILED_PRECONDITION,
@@ -63,9 +63,9 @@ class Refusal:
         return (("grpc-status-details-bin", status.SerializeToString()),)
 
 
-def refuse(error: Exception, error_id: str = "") -> Refusal:
+def refuse(error: BaseException, error_id: str = "") -> Refusal:
     """The refusal for an exception; `error_id` names the log entry of an unforeseen one."""
-    code = _code(type(error))
+    code = CODES.get(type(error))
     if code is None or not isinstance(error, PatchclampError):
         return _unforeseen(error_id)
     text, field = _cut(error.message, _TEXT_BYTES), _cut(error.field, _FIELD_BYTES)
@@ -74,10 +74,6 @@ def refuse(error: Exception, error_id: str = "") -> Refusal:
         reason=error.reason, domain=DOMAIN, metadata={key: value for key, value in named.items() if value}
     )
     return Refusal(code, text, error.reason, (info, *_more(code, error, text, field)))
-
-
-def _code(kind: type[Exception]) -> grpc.StatusCode | None:
-    return next((CODES[ancestor] for ancestor in kind.__mro__ if ancestor in CODES), None)
 
 
 def _unforeseen(error_id: str) -> Refusal:
@@ -102,12 +98,14 @@ def _more(code: grpc.StatusCode, error: PatchclampError, text: str, field: str) 
 
 def _bad_request(field: str, text: str) -> Message:
     violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=text)
-    return error_details_pb2.BadRequest(field_violations=[violation])
+    details: Message = error_details_pb2.BadRequest(field_violations=[violation])
+    return details
 
 
 def _quota_failure(limit: str, text: str) -> Message:
     violation = error_details_pb2.QuotaFailure.Violation(subject=f"limit:{limit}", description=text)
-    return error_details_pb2.QuotaFailure(violations=[violation])
+    details: Message = error_details_pb2.QuotaFailure(violations=[violation])
+    return details
 
 
 def _cut(text: str, most: int) -> str:

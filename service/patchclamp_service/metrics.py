@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -58,7 +59,7 @@ class Metrics:
     def watch_load(self, model: str, load: Callable[[], Load]) -> None:
         """Asks `load` whenever the metrics are read."""
         for field, gauge in self._loads.items():
-            gauge.labels(model).set_function(lambda field=field: float(getattr(load(), field)))
+            gauge.labels(model).set_function(partial(_read, load, field))
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Name, kind and meaning of every metric, as the documentation lists them."""
@@ -114,6 +115,10 @@ class ModelObserver(Observer):
     def on_start(self, waited: float) -> None:
         """Counts the wait of a request that begins."""
         self._queue.observe(waited)
+
+
+def _read(load: Callable[[], Load], field: str) -> float:
+    return float(getattr(load(), field))
 
 
 def _exposed(name: str, kind: str) -> str:

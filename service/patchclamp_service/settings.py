@@ -33,7 +33,7 @@ Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}(=.+)?")
+_MODEL = re.compile(r"([a-z0-9][a-z0-9._-]{0,62})(=.+|@sha256:.+)?")
 
 
 class BadSetting(Exception):
@@ -73,10 +73,10 @@ class LimitSettings(BaseModel):
     """Tokens of one forward pass when nobody is decoding."""
     prefill_tokens: Positive = 64
     """Prompt tokens that join a forward pass in which others decode."""
-    cache_tokens: Positive = 262_144
+    cache_tokens: Positive = 65_536
     """Token slots of the key-value cache, per model."""
-    buffered_events: Positive = 64
-    """Sentences an extraction may be ahead of a slow reader."""
+    buffered_bytes: Positive = 64 << 20
+    """Bytes of activations that an extraction may be ahead of a slow reader."""
 
     def for_engine(self) -> Limits:
         """The same as the engine's plain object."""
@@ -138,10 +138,12 @@ class Settings(BaseSettings):
     @field_validator("models")
     @classmethod
     def _named_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = []
         for text in value:
-            if not _MODEL.fullmatch(text):
-                raise ValueError(f"{text!r} is not NAME or NAME=SOURCE, with a name of letters, digits, '.', '_', '-'")
-        names = [text.partition("=")[0] for text in value]
+            match = _MODEL.fullmatch(text)
+            if not match:
+                raise ValueError(f"{text!r} is not NAME or NAME=SOURCE, with a name of a-z, 0-9, '.', '_' and '-'")
+            names.append(match[1])
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"named twice: {', '.join(sorted(twice))}")
         return value

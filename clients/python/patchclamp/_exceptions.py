@@ -52,6 +52,8 @@ __all__ = [
     "Unknown",
 ]
 
+LONGEST_QUOTE = 120
+
 
 class PatchclampError(Exception):
     """Base of everything this package raises on its own account.
@@ -121,7 +123,8 @@ class NotationError(PatchclampError, ValueError):
         self.column = column
 
     def __str__(self) -> str:
-        return f"{self.text!r}, column {self.column}: {self.message}"
+        shown = self.text if len(self.text) <= LONGEST_QUOTE else f"{self.text[: LONGEST_QUOTE - 1]}…"
+        return f"{shown!r}, column {self.column}: {self.message}"
 
 
 class Cancelled(StatusError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -16,8 +17,8 @@ MOST_INDICES = 1 << 20
 LARGEST_INDEX = (1 << 32) - 1
 SHORTEST_SLICE = 3
 
-SITE = re.compile(r"module:[^\s\[\]*]+\.(?:input|output)|(?!module:)\w+(?:\.\w+)*", re.ASCII)
-ITEM = re.compile(r"\s*(?P<first>[0-9]+)(?:\s*:\s*(?P<stop>[0-9]+))?\s*")
+SITE = re.compile(r"module:[^\s\[\]*"<>]+\.(?:input|output)|(?!module:)\w+(?:\.\w+)*", re.ASCII)
+ITEM = re.compile(r"\s*(?P<first>[0-9]{1,20})(?:\s*:\s*(?P<stop>[0-9]{1,20}))?\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class Neurons:
         object.__setattr__(self, "indices", tuple(int(index) for index in self.indices))
         _check_site(self.site, self.site)
         if len(set(self.indices)) < len(self.indices):
-            raise ValueError(f"each index of {self.site} can be given once; {_repeated(self.indices)} is repeated")
+            repeated, _ = Counter(self.indices).most_common(1)[0]
+            raise ValueError(f"index {repeated} of {self.site} is given twice")
         for index in self.indices:
             if not 0 <= index <= LARGEST_INDEX:
                 raise ValueError(f"index {index} of {self.site} is not from 0 to {LARGEST_INDEX}")
@@ -149,8 +151,3 @@ def _runs(indices: Iterable[int]) -> Iterator[tuple[int, int]]:
             first = index
         stop = index + 1
     yield first, stop
-
-
-def _repeated(indices: tuple[int, ...]) -> int:
-    seen: set[int] = set()
-    return next(index for index in indices if index in seen or seen.add(index))

@@ -29,6 +29,7 @@ _IGNORED = {
     "cache_position",
     "output_attentions",
     "output_hidden_states",
+    "output_router_logits",
     "past_key_values",
     "past_key_value",
     "head_mask",
@@ -88,6 +89,8 @@ class _Decode:
     slots: Tensor
     lengths: Tensor
     longest: int
+    even: bool
+    """Whether all see equally many."""
     contiguous: int
     """Row of the first if rows and slots are runs from it and from 0; −1 if not."""
 
@@ -128,7 +131,7 @@ class Layout:
         lengths = [segment.position + 1 for segment in segments]
         run = slots == list(range(len(slots))) and rows == list(range(rows[0], rows[0] + len(rows)))
         tensors = (torch.tensor(values, device=self.device) for values in (rows, slots, lengths))
-        return _Decode(capacity, *tensors, longest=max(lengths), contiguous=rows[0] if run else -1)
+        return _Decode(capacity, *tensors, longest=max(lengths), even=len(set(lengths)) == 1, contiguous=rows[0] if run else -1)
 
     def _stored(self, segments: Items[Segment]) -> dict[int, tuple[Tensor, Tensor | None]]:
         """Per pool: where in it the keys and values go, and the rows of the pass they come from (None: all)."""
@@ -223,7 +226,7 @@ class PackedAttention:
         for capacity, (targets, sources) in layout.stored.items():
             for cache, fresh in zip(self._pools[capacity].of(layer, key), (key, value), strict=True):
                 rows = fresh[0].transpose(0, 1)
-                cache.view(-1, *cache.shape[2:])[targets] = rows if sources is None else rows[sources]
+                cache.view(-1, *cache.shape[2:]).index_copy_(0, targets, rows if sources is None else rows[sources])
 
     def _attend_decode(
         self, output: Tensor, layer: int, query: Tensor, decode: _Decode, layout: Layout, how: _How
@@ -240,9 +243,10 @@ class PackedAttention:
             keys, values = keys[decode.slots, : decode.longest], values[decode.slots, : decode.longest]
         # The query heads that share a key head stand where a sequence of queries would: no key is repeated.
         grouped = rows.reshape(count, kv_heads, heads // kv_heads, width)
-        mask = layout.mask(
-            ("decode", decode.capacity, how.window, query.dtype), lambda: _decode_mask(decode, how.window, query.dtype)
-        )
+        mask = None
+        if not decode.even or (how.window and how.window < decode.longest):
+            key = ("decode", decode.capacity, how.window, query.dtype)
+            mask = layout.mask(key, lambda: _decode_mask(decode, how.window, query.dtype))
         attended = _sdpa(grouped, keys.transpose(1, 2), values.transpose(1, 2), mask, how)
         attended = attended.reshape(count, heads, width)
         if decode.contiguous >= 0:

@@ -96,9 +96,11 @@ class Engine:
     # --- for callers, from any thread
 
     def start(self) -> None:
-        """Starts the thread and runs the model once, so that the first caller need not wait for it."""
+        """Starts the thread and runs the model once, so that the first caller need not wait for it. Blocks."""
         self._thread.start()
-        asyncio.run(self._warm_up())
+        # In a thread of its own, since the caller's may have an event loop that runs.
+        with ThreadPoolExecutor(1) as warming:
+            warming.submit(lambda: asyncio.run(self._warm_up())).result()
 
     async def _warm_up(self) -> None:
         request: Request

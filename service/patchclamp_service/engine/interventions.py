@@ -95,6 +95,18 @@ class _Whole:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _WholeConstant:
+    """Whole rows of which some neurons are written and the others stay."""
+
+    rows: Rows
+    chosen: Tensor
+    written: Tensor
+
+    def __call__(self, values: Tensor, gates: GateValues) -> None:
+        values[self.rows] = torch.where(self.chosen, self.written.to(values.dtype), values[self.rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Block:
     """The same neurons of several rows, each with the same numbers [neurons]."""
 
@@ -182,7 +194,7 @@ def _block_operation(
         unit = torch.from_numpy((direction / np.linalg.norm(direction)).astype(np.float32)).to(device)
         operation = _Projection(rows, unit)
     elif len(stage.indices) >= DENSE_FROM * width:
-        operation = _Whole(rows, _dense([stage], width, device))
+        operation = _whole(rows, [stage], width, device)
     else:
         parts = _Numbers.of((stage.scale, stage.offset, stage.low, stage.high), device)
         operation = _Block(rows, torch.from_numpy(stage.indices).to(device), parts)
@@ -193,7 +205,7 @@ def _single_operations(single: list[tuple[Stage, int]], width: int, device: torc
     if not single:
         return []
     if sum(len(stage.indices) for stage, _ in single) >= DENSE_FROM * width * len(single):
-        return [_Whole(as_rows([row for _, row in single], device), _dense([stage for stage, _ in single], width, device))]
+        return [_whole(as_rows([row for _, row in single], device), [stage for stage, _ in single], width, device)]
     index = np.concatenate([stage.indices + row * width for stage, row in single])
     parts = [np.concatenate([getattr(stage, part) for stage, _ in single]) for part in _PARTS]
     return [_Flat(torch.from_numpy(index).to(device), _Numbers.of(parts, device))]
@@ -201,6 +213,14 @@ def _single_operations(single: list[tuple[Stage, int]], width: int, device: torc
 
 _PARTS = ("scale", "offset", "low", "high")
 _NEUTRAL = {"scale": 1.0, "offset": 0.0, "low": -np.inf, "high": np.inf}
+
+
+def _whole(rows: Rows, stages: Sequence[Stage], width: int, device: torch.device) -> Operation:
+    """One stage for all rows, or one for each."""
+    numbers = _dense(stages, width, device)
+    if all(stage.constant.all() for stage in stages) and numbers.constant is not None:
+        return _WholeConstant(rows, numbers.constant, numbers.low)
+    return _Whole(rows, numbers)
 
 
 def _dense(stages: Sequence[Stage], width: int, device: torch.device) -> _Numbers:

@@ -217,8 +217,8 @@ class _Builder:
         paths = [f"{block.path}.{getattr(family, kind)}" for kind in _KINDS]
         found = [self._site(*place, block) for place in zip(names, paths, _ENDS.values(), strict=True)]
         sites = [site for site in found if site]
-        if len(sites) < len(_KINDS):
-            self._refuse("it cannot be tried without the other sites of its layer", *names)
+        if absent := [name for name in names if name in self.reasons]:
+            self._refuse(f"it cannot be tried without {absent[0]}: {self.reasons[absent[0]]}", *names)
         elif why := self._broken(family, block, [self.seen.value(site.path, site.end, site.call) for site in sites]):
             self._refuse(why, *names)
         return sites

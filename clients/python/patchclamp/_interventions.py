@@ -1,0 +1,164 @@
+"""Edits of neurons: what `interventions=` takes.
+
+Each function makes one intervention: an edit of some neurons of one site. `neurons` is a `Neurons` or its notation;
+`positions` says where (default: at every position), `when` on what condition (default: always). The interventions of
+a request apply in their order, each to the result of those before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias, TypedDict, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from patchclamp._formatting import format_message
+from patchclamp._neurons import Neurons
+from patchclamp._positions import Condition, Positions
+from patchclamp._tensors import from_array
+from patchclamp.v1 import intervention_pb2
+
+__all__ = [
+    "Intervention",
+    "Values",
+    "ablate",
+    "add",
+    "clip",
+    "patch",
+    "project_out",
+    "scale",
+    "set_",
+    "set_to_mean",
+]
+
+Values: TypeAlias = float | Sequence[float] | npt.NDArray[np.floating]
+
+
+class Where(TypedDict, total=False):
+    """What every edit takes: at which positions, and when."""
+
+    positions: Positions | None
+    when: Condition | None
+
+
+class Intervention:
+    """One edit of some neurons of one site; immutable. `str()` gives the notation that `parse_intervention` reads."""
+
+    __slots__ = ("_message",)
+
+    def __init__(self, message: intervention_pb2.Intervention) -> None:
+        self._message = intervention_pb2.Intervention()
+        self._message.CopyFrom(message)
+
+    def to_proto(self) -> intervention_pb2.Intervention:
+        """The wire's form; a copy."""
+        copy = intervention_pb2.Intervention()
+        copy.CopyFrom(self._message)
+        return copy
+
+    def __str__(self) -> str:
+        return format_message(self._message)
+
+    def __repr__(self) -> str:
+        return f"parse_intervention({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Intervention) and self._message == other._message
+
+    def __hash__(self) -> int:
+        return hash(self._message.SerializeToString(deterministic=True))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _from_bytes, (self._message.SerializeToString(deterministic=True),)
+
+
+def ablate(neurons: str | Neurons, **where: Unpack[Where]) -> Intervention:
+    """Sets the neurons to 0, whatever they were."""
+    message = _message(neurons, **where)
+    message.ablate.SetInParent()
+    return Intervention(message)
+
+
+def set_(neurons: str | Neurons, values: Values, **where: Unpack[Where]) -> Intervention:
+    """Clamps the neurons to a value, or to one value each in the order of their indices."""
+    message = _message(neurons, **where)
+    message.set.values[:] = _finite(values)
+    return Intervention(message)
+
+
+def scale(neurons: str | Neurons, factor: float, **where: Unpack[Where]) -> Intervention:
+    """Multiplies the neurons by a factor."""
+    message = _message(neurons, **where)
+    message.scale.factor = _finite(factor)[0]
+    return Intervention(message)
+
+
+def add(neurons: str | Neurons, offsets: Values, **where: Unpack[Where]) -> Intervention:
+    """Adds an offset, or one offset each; over a whole site: a steering vector."""
+    message = _message(neurons, **where)
+    message.add.values[:] = _finite(offsets)
+    return Intervention(message)
+
+
+def clip(
+    neurons: str | Neurons, *, min: float | None = None, max: float | None = None, **where: Unpack[Where]
+) -> Intervention:
+    """Keeps the neurons within [min, max]; either may be absent, not both."""
+    message = _message(neurons, **where)
+    message.clip.SetInParent()
+    if min is not None:
+        message.clip.min = _finite(min)[0]
+    if max is not None:
+        message.clip.max = _finite(max)[0]
+    return Intervention(message)
+
+
+def set_to_mean(
+    neurons: str | Neurons, activation_set: str, *, label: str = "", weight: float = 1.0, **where: Unpack[Where]
+) -> Intervention:
+    """Moves the neurons `weight` of the way to their mean over an activation set, or over one label's tokens in it."""
+    message = _message(neurons, **where)
+    message.set_to_mean.activation_set = activation_set
+    message.set_to_mean.label = label
+    message.set_to_mean.weight = weight
+    return Intervention(message)
+
+
+def patch(neurons: str | Neurons, source_text: str, source_position: int = -1, **where: Unpack[Where]) -> Intervention:
+    """Sets the neurons to the values they take on another text, at one of its tokens (negative: from its end)."""
+    message = _message(neurons, **where)
+    message.patch.source_text = source_text
+    message.patch.source_position = source_position
+    return Intervention(message)
+
+
+def project_out(site: str | Neurons, direction: npt.ArrayLike, **where: Unpack[Where]) -> Intervention:
+    """Removes the component along `direction`, of shape [width] and any length but 0: x → x − (x·d)d/|d|²."""
+    message = _message(site, **where)
+    message.project_out.direction.CopyFrom(from_array(_finite(direction)))
+    return Intervention(message)
+
+
+def _message(
+    neurons: str | Neurons, positions: Positions | None = None, when: Condition | None = None
+) -> intervention_pb2.Intervention:
+    return intervention_pb2.Intervention(
+        neurons=Neurons.of(neurons).to_proto(),
+        positions=positions.to_proto() if positions is not None else None,
+        condition=when.to_proto() if when is not None else None,
+    )
+
+
+def _finite(values: npt.ArrayLike) -> list[float]:
+    """The values as the wire carries them: in float32, which an overflow would turn into an infinity silently."""
+    with np.errstate(over="ignore"):
+        rounded = np.asarray(values, np.float64).ravel().astype(np.float32)
+    if not np.isfinite(rounded).all():
+        place = int(np.flatnonzero(~np.isfinite(rounded))[0])
+        raise ValueError(f"value {np.ravel(values)[place]} (number {place}) is not a finite float32")
+    return [float(value) for value in rounded]
+
+
+def _from_bytes(serialized: bytes) -> Intervention:
+    return Intervention(intervention_pb2.Intervention.FromString(serialized))
