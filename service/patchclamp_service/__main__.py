@@ -44,11 +44,13 @@ async def _until_signalled(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve(settings, stop, lambda address: _say(f"patchclamp listening on {address}"))
+    await serve(settings, stop, _announce)
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
+def _announce(address: str, metrics_address: str) -> None:
+    sys.stdout.write(f"patchclamp listening on {address}\n")
+    if metrics_address:
+        sys.stdout.write(f"patchclamp metrics on http://{metrics_address}/metrics\n")
     sys.stdout.flush()
 
 

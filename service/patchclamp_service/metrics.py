@@ -73,7 +73,10 @@ class Metrics:
             yield ""
             return
         host, port = split_address(address)
-        server, thread = start_http_server(port, host, self._registry)
+        try:
+            server, thread = start_http_server(port, host, self._registry)
+        except OSError as error:
+            raise OSError(f"cannot serve metrics on {address}: {error.strerror or error}") from error
         try:
             yield f"{host}:{server.server_port}"
         finally:

@@ -119,13 +119,16 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> str:
             port = server.add_secure_port(settings.listen, grpc.ssl_server_credentials([pair]))
         else:
             port = server.add_insecure_port(settings.listen)
-    except (RuntimeError, OSError) as error:
-        raise OSError(f"cannot listen on {settings.listen}: {error}") from error
+    except RuntimeError as error:  # its text is about gRPC's environment variables
+        why = "the address is taken or not this machine's"
+        why += ", or the TLS files are no certificate and key" if settings.tls_cert else ""
+        raise OSError(f"cannot listen on {settings.listen}: {why}") from error
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
-    """Serves until `stop` is set. Calls `ready` with the address once every model is warm.
+async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str, str], None]) -> None:
+    """Serves until `stop` is set. Calls `ready` with its address and that of the metrics ("": off) once every model
+    is warm.
 
     Raises:
         PatchclampError: a model cannot be loaded.
@@ -142,10 +145,10 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str], 
             if not stop.is_set():
                 await server.show(State.SERVING)
                 _log.info("serving", address=server.address)
-                ready(server.address)
+                ready(server.address, metrics_address)
             await stop.wait()
-        finally:
             _log.info("draining", seconds=settings.drain_seconds)
+        finally:
             await server.drain(settings.drain_seconds)
 
 

@@ -17,11 +17,11 @@ MOST_INDICES = 1 << 20
 LARGEST_INDEX = (1 << 32) - 1
 SHORTEST_SLICE = 3
 
-SITE = re.compile(r"module:[^\s\[\]*"<>]+\.(?:input|output)|(?!module:)\w+(?:\.\w+)*", re.ASCII)
+SITE = re.compile(r'module:[^\s\[\]*"<>]+\.(?:input|output)|(?!module:)\w+(?:\.\w+)*', re.ASCII)
 ITEM = re.compile(r"\s*(?P<first>[0-9]{1,20})(?:\s*:\s*(?P<stop>[0-9]{1,20}))?\s*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Neurons:
     """Some neurons of one site, in an order that matters where each has a value of its own.
 
@@ -39,18 +39,18 @@ class Neurons:
     """
 
     site: str
-    indices: tuple[int, ...] = ()
+    indices: tuple[int, ...]
 
-    def __post_init__(self) -> None:
-        # Lists, ranges and numpy arrays are welcome; what is kept is hashable.
-        object.__setattr__(self, "indices", tuple(int(index) for index in self.indices))
-        _check_site(self.site, self.site)
+    def __init__(self, site: str, indices: Iterable[int] = ()) -> None:
+        object.__setattr__(self, "site", site)
+        object.__setattr__(self, "indices", tuple(int(index) for index in indices))
+        _check_site(site, site)
         if len(set(self.indices)) < len(self.indices):
             repeated, _ = Counter(self.indices).most_common(1)[0]
-            raise ValueError(f"index {repeated} of {self.site} is given twice")
+            raise ValueError(f"index {repeated} of {site} is given twice")
         for index in self.indices:
             if not 0 <= index <= LARGEST_INDEX:
-                raise ValueError(f"index {index} of {self.site} is not from 0 to {LARGEST_INDEX}")
+                raise ValueError(f"index {index} of {site} is not from 0 to {LARGEST_INDEX}")
 
     @classmethod
     def parse(cls, text: str) -> Neurons:
@@ -66,7 +66,7 @@ class Neurons:
         if not body.endswith("]"):
             after = len(site) + 2 + body.find("]") + 1 if "]" in body else len(text) + 1
             raise NotationError("the list of indices ends the text with ']'", text, after)
-        return cls(site, tuple(_indices(text, len(site) + 1)))
+        return cls(site, _indices(text, len(site) + 1))
 
     @classmethod
     def of(cls, neurons: str | Neurons | common_pb2.Neurons) -> Neurons:
@@ -78,7 +78,7 @@ class Neurons:
     @classmethod
     def from_proto(cls, message: common_pb2.Neurons) -> Neurons:
         """From the wire's form."""
-        return cls(message.site, tuple(message.indices))
+        return cls(message.site, message.indices)
 
     def to_proto(self) -> common_pb2.Neurons:
         """The wire's form."""

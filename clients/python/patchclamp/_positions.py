@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from patchclamp._neurons import Neurons
@@ -10,7 +11,7 @@ from patchclamp.v1 import intervention_pb2
 __all__ = ["Condition", "Positions"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Positions:
     """A union of token positions. Nothing set: every position.
 
@@ -25,17 +26,28 @@ class Positions:
         exclude_special_tokens: Leaves special tokens out, whatever else selects them.
     """
 
-    prompt: bool = False
-    generated: bool = False
-    indices: tuple[int, ...] = ()
-    tokens: tuple[str, ...] = ()
-    exclude_special_tokens: bool = False
+    prompt: bool
+    generated: bool
+    indices: tuple[int, ...]
+    tokens: tuple[str, ...]
+    exclude_special_tokens: bool
 
-    def __post_init__(self) -> None:
-        if isinstance(self.tokens, str):
-            raise TypeError(f"tokens is the string {self.tokens!r}; give a list: [{self.tokens!r}]")
-        object.__setattr__(self, "indices", tuple(int(index) for index in self.indices))
-        object.__setattr__(self, "tokens", tuple(self.tokens))
+    def __init__(
+        self,
+        *,
+        prompt: bool = False,
+        generated: bool = False,
+        indices: Iterable[int] = (),
+        tokens: Iterable[str] = (),
+        exclude_special_tokens: bool = False,
+    ) -> None:
+        if isinstance(tokens, str):
+            raise TypeError(f"tokens is the string {tokens!r}; give a list: [{tokens!r}]")
+        object.__setattr__(self, "prompt", prompt)
+        object.__setattr__(self, "generated", generated)
+        object.__setattr__(self, "indices", tuple(int(index) for index in indices))
+        object.__setattr__(self, "tokens", tuple(tokens))
+        object.__setattr__(self, "exclude_special_tokens", exclude_special_tokens)
 
     @classmethod
     def from_proto(cls, message: intervention_pb2.Positions) -> Positions:
@@ -43,8 +55,8 @@ class Positions:
         return cls(
             prompt=message.prompt,
             generated=message.generated,
-            indices=tuple(message.indices),
-            tokens=tuple(message.tokens),
+            indices=message.indices,
+            tokens=message.tokens,
             exclude_special_tokens=message.exclude_special_tokens,
         )
 
@@ -59,7 +71,7 @@ class Positions:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Condition:
     """A gate: at each position, edit only where one neuron's value is beyond a bound.
 

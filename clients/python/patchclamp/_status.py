@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TypeVar, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
-
 from patchclamp._exceptions import StatusError, Unknown
 
 __all__ = ["status_error"]
@@ -35,9 +34,9 @@ def status_error(error: grpc.RpcError) -> StatusError:
     )
 
 
-def _details(error: grpc.RpcError) -> Iterable[AnyMessage]:
+def _details(error: grpc.RpcError) -> Sequence[AnyMessage]:
     status = status_pb2.Status()
-    for key, value in error.trailing_metadata() or ():
+    for key, value in cast("Iterable[tuple[str, bytes]]", error.trailing_metadata() or ()):
         if key == DETAILS_KEY:
             try:
                 status.ParseFromString(value)

@@ -8,7 +8,6 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-
 from patchclamp._exceptions import ProtocolError
 from patchclamp.v1 import activations_pb2, common_pb2
 

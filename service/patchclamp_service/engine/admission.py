@@ -110,7 +110,9 @@ class Admission:
         if request.max_new_tokens < 1:
             raise InvalidRequest("at least one new token", reason="LIMIT_EXCEEDED", field="max_new_tokens")
         _at_most(len(request.stop), self._limits.stop_strings, "stop strings", "stop_strings", "stop")
-        _at_most(request.top_logprobs, self._limits.top_logprobs, "top log-probabilities", "top_logprobs", "top_logprobs")
+        _at_most(
+            request.top_logprobs, self._limits.top_logprobs, "top log-probabilities", "top_logprobs", "top_logprobs"
+        )
         for place, stop in enumerate(request.stop):
             if not stop:
                 raise InvalidRequest("a stop string is not empty", reason="EMPTY_STOP", field=f"stop[{place}]")
@@ -336,7 +338,12 @@ def _check_sampling(sampling: Sampling) -> None:
         ("top_k", sampling.top_k, sampling.top_k >= 0, "0 or more"),
         ("top_p", sampling.top_p, 0 < sampling.top_p <= 1, "above 0, up to 1"),
         ("min_p", sampling.min_p, 0 <= sampling.min_p <= 1, "0 to 1"),
-        ("repetition_penalty", sampling.repetition_penalty, 0 < sampling.repetition_penalty <= 100, "above 0, up to 100"),
+        (
+            "repetition_penalty",
+            sampling.repetition_penalty,
+            0 < sampling.repetition_penalty <= 100,
+            "above 0, up to 100",
+        ),
     )
     for name, value, fits, right in bounds:
         if not fits:

@@ -131,7 +131,9 @@ class Layout:
         lengths = [segment.position + 1 for segment in segments]
         run = slots == list(range(len(slots))) and rows == list(range(rows[0], rows[0] + len(rows)))
         tensors = (torch.tensor(values, device=self.device) for values in (rows, slots, lengths))
-        return _Decode(capacity, *tensors, longest=max(lengths), even=len(set(lengths)) == 1, contiguous=rows[0] if run else -1)
+        return _Decode(
+            capacity, *tensors, longest=max(lengths), even=len(set(lengths)) == 1, contiguous=rows[0] if run else -1
+        )
 
     def _stored(self, segments: Items[Segment]) -> dict[int, tuple[Tensor, Tensor | None]]:
         """Per pool: where in it the keys and values go, and the rows of the pass they come from (None: all)."""
@@ -273,9 +275,7 @@ class PackedAttention:
         else:
             keys, values = (
                 torch.cat((past, fresh[0, :, rows].transpose(0, 1)))
-                for past, fresh in zip(
-                    self._past(layer, (key, value), segment, parent), (key, value), strict=True
-                )
+                for past, fresh in zip(self._past(layer, (key, value), segment, parent), (key, value), strict=True)
             )
         mask = layout.mask(
             ("chunk", segment.position, segment.count, how.window),
@@ -327,9 +327,7 @@ def _attend_run(
 
     mask = None
     if how.softcap or (how.window and how.window < run.count):
-        mask = layout.mask(
-            ("chunk", 0, run.count, how.window), lambda: _causal_mask(0, run.count, how.window, query)
-        )
+        mask = layout.mask(("chunk", 0, run.count, how.window), lambda: _causal_mask(0, run.count, how.window, query))
     attended = _sdpa(batch(query), batch(key), batch(value), mask, how, causal=mask is None)
     output[rows] = attended.transpose(1, 2).flatten(0, 1)
 

@@ -16,9 +16,7 @@ from .site_map import Site, SiteMap
 __all__ = ["check_patch", "check_texts", "checked_plan"]
 
 
-def checked_plan(
-    interventions: Sequence[Intervention], sites: SiteMap, vocabulary: Vocabulary, limits: Limits
-) -> Plan:
+def checked_plan(interventions: Sequence[Intervention], sites: SiteMap, vocabulary: Vocabulary, limits: Limits) -> Plan:
     """The plan of some interventions. InvalidRequest names the field of the first that is wrong."""
     if len(interventions) > limits.interventions:
         raise InvalidRequest(
@@ -26,9 +24,7 @@ def checked_plan(
             reason="LIMIT_EXCEEDED",
             field="interventions",
         )
-    found = [
-        _check(edit, f"interventions[{number}]", sites, vocabulary) for number, edit in enumerate(interventions)
-    ]
+    found = [_check(edit, f"interventions[{number}]", sites, vocabulary) for number, edit in enumerate(interventions)]
     plan = Plan(interventions, {site.name: site.width for site in found}, vocabulary)
     if plan.edited_neurons > limits.edited_neurons:
         raise InvalidRequest(
@@ -60,7 +56,9 @@ def check_indices(indices: Sequence[int], site: Site, field: str) -> None:
                 field=f"{field}[{place}]",
             )
         if index in seen:
-            raise InvalidRequest(f"index {index} stands there twice", reason="DUPLICATE_INDEX", field=f"{field}[{place}]")
+            raise InvalidRequest(
+                f"index {index} stands there twice", reason="DUPLICATE_INDEX", field=f"{field}[{place}]"
+            )
         seen.add(index)
 
 
@@ -94,7 +92,9 @@ def _check_edit(edit: Intervention, site: Site, field: str) -> None:
             pass
 
 
-def _check_direction(direction: np.ndarray[tuple[int, ...], np.dtype[np.float32]], edit: Intervention, site: Site, field: str) -> None:
+def _check_direction(
+    direction: np.ndarray[tuple[int, ...], np.dtype[np.float32]], edit: Intervention, site: Site, field: str
+) -> None:
     name = f"{field}.project_out.direction"
     if edit.indices:
         raise InvalidRequest(
@@ -119,9 +119,7 @@ def _check_finite(values: Sequence[float] | np.ndarray[tuple[int, ...], np.dtype
     if not finite.all():
         place = int(np.argmin(finite))
         shown = f"{field}[{place}]" if field.endswith("values") else field
-        raise InvalidRequest(
-            f"{values[place]} is not a finite float32 number", reason="NOT_FINITE", field=shown
-        )
+        raise InvalidRequest(f"{values[place]} is not a finite float32 number", reason="NOT_FINITE", field=shown)
 
 
 def _check_condition(condition: Condition, edited: Site, sites: SiteMap, field: str) -> None:

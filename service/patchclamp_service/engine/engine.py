@@ -242,11 +242,8 @@ class Engine:
 
     def _receive(self) -> None:
         """Does what callers have posted since the last pass."""
-        while True:
-            try:
-                self._inbox.get_nowait()()
-            except queue.Empty:
-                return
+        for _ in range(self._inbox.qsize()):
+            self._inbox.get()()
 
     def _rest(self) -> None:
         """Nothing to run: the model is left as it was found, until somebody calls."""
@@ -306,7 +303,9 @@ class Engine:
                         choosing.append(segment)
                 case ScoreWork() as work:
                     if id(segment) in outcome.logits and not work.finished:
-                        self._guarded(work, lambda work=work, segment=segment: work.take(segment, outcome.logits_of(segment)))
+                        self._guarded(
+                            work, lambda work=work, segment=segment: work.take(segment, outcome.logits_of(segment))
+                        )
                 case ExtractWork() as work:
                     extracting.setdefault(work, []).append(segment)
         if choosing:
@@ -333,9 +332,7 @@ class Engine:
             [work.request.top_logprobs for work in works],
         )
         for row, (segment, work) in enumerate(zip(segments, works, strict=True)):
-            captured = {
-                site.name: outcome.captured.of(segment, site.name)[-1:] for site in work.demand.choosing_sites
-            }
+            captured = {site.name: outcome.captured.of(segment, site.name)[-1:] for site in work.demand.choosing_sites}
 
             def take(row: int = row, work: GenerateWork = work, captured: dict[str, torch.Tensor] = captured) -> None:
                 work.check(finite=chosen.finite[row])

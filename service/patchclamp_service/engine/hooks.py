@@ -117,7 +117,9 @@ class Instruments:
 
         return hook
 
-    def _on_input(self, point: HookPoint) -> Callable[[nn.Module, Arguments, Options], tuple[Arguments, Options] | None]:
+    def _on_input(
+        self, point: HookPoint
+    ) -> Callable[[nn.Module, Arguments, Options], tuple[Arguments, Options] | None]:
         def hook(module: nn.Module, arguments: Arguments, options: Options) -> tuple[Arguments, Options] | None:
             sites = self._sites(point)
             if not sites:

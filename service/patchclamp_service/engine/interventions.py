@@ -179,7 +179,9 @@ def build_operations(depths: Sequence[Sequence[Task]], width: int, device: torch
             if stage.gate is None and stage.direction is None and len(rows) == 1:
                 single.append((stage, rows[0]))
                 continue
-            operations.append(_block_operation(stage, rows, [(counts, len(own)) for _, own, counts in shared], width, device))
+            operations.append(
+                _block_operation(stage, rows, [(counts, len(own)) for _, own, counts in shared], width, device)
+            )
         operations += _single_operations(single, width, device)
     return operations
 

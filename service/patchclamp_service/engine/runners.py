@@ -105,9 +105,7 @@ class PackedRunner:
         self._model = _Instrumented(model, sites, device)
         self._device = device
 
-    def run(
-        self, segments: Sequence[tuple[Segment, Demand]], wanted: Mapping[int, Sequence[int]]
-    ) -> Iterator[Outcome]:
+    def run(self, segments: Sequence[tuple[Segment, Demand]], wanted: Mapping[int, Sequence[int]]) -> Iterator[Outcome]:
         """Everything in one forward pass."""
         row = 0
         ids: list[int] = []
@@ -149,9 +147,7 @@ class PackedRunner:
         self._model.clear()
 
 
-def _padded(
-    rows: Sequence[Sequence[int]], device: torch.device, fill: int
-) -> tuple[Tensor, Tensor]:
+def _padded(rows: Sequence[Sequence[int]], device: torch.device, fill: int) -> tuple[Tensor, Tensor]:
     """Ids and mask [rows, longest], filled up on the right."""
     longest = max(map(len, rows))
     ids = torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows], device=device)
@@ -169,9 +165,7 @@ class EncoderRunner:
         self._device = device
         self._fill = model.config.pad_token_id or 0
 
-    def run(
-        self, segments: Sequence[tuple[Segment, Demand]], wanted: Mapping[int, Sequence[int]]
-    ) -> Iterator[Outcome]:
+    def run(self, segments: Sequence[tuple[Segment, Demand]], wanted: Mapping[int, Sequence[int]]) -> Iterator[Outcome]:
         """All sentences in one batch."""
         ids, mask = _padded([segment.ids for segment, _ in segments], self._device, self._fill)
         for number, (segment, _) in enumerate(segments):
@@ -207,9 +201,7 @@ class PaddedRunner:
         self._batch: list[Tokens] = []
         self._batch_cache: DynamicCache | None = None
 
-    def run(
-        self, segments: Sequence[tuple[Segment, Demand]], wanted: Mapping[int, Sequence[int]]
-    ) -> Iterator[Outcome]:
+    def run(self, segments: Sequence[tuple[Segment, Demand]], wanted: Mapping[int, Sequence[int]]) -> Iterator[Outcome]:
         """Decoding rows in one batch, whole sequences in another, chunks of prompts one by one."""
         decode = [entry for entry in segments if entry[0].sequence.decoding]
         whole = [entry for entry in segments if not (entry[0].sequence.decoding or entry[0].sequence.slot)]

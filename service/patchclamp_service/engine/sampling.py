@@ -43,9 +43,7 @@ class Chosen:
     top: list[list[tuple[int, float]]] = field(default_factory=list)
 
 
-def choose(
-    logits: Tensor, samplers: Sequence[Sampler], seen: Sequence[Sequence[int]], top: Sequence[int]
-) -> Chosen:
+def choose(logits: Tensor, samplers: Sequence[Sampler], seen: Sequence[Sequence[int]], top: Sequence[int]) -> Chosen:
     """Chooses a token for every row of `logits` [rows, vocabulary].
 
     `seen[k]` are the tokens of row k so far, for the repetition penalty; `top[k]` is how many of the best tokens to

@@ -107,9 +107,7 @@ class Text:
     def sentence(self, text: str, *, include_special: bool) -> Tokens:
         """A text, one row per token."""
         encoding = self._literal.encode(text)
-        keep = [
-            place for place, special in enumerate(encoding.special_tokens_mask) if include_special or not special
-        ]
+        keep = [place for place, special in enumerate(encoding.special_tokens_mask) if include_special or not special]
         names = tuple(self.piece(encoding.ids[place]) for place in keep)
         return Tokens(list(encoding.ids), names, tuple((place,) for place in keep))
 

@@ -118,9 +118,7 @@ class GenerateWork(EngineWork):
         return FinishReason.LENGTH if generated >= self.request.max_new_tokens else None
 
     def _completed(self, reason: FinishReason, generated: int) -> Completed:
-        prompt = {
-            site: to_numpy(torch.cat(parts), self.capture_dtype) for site, parts in self.prompt_parts.items()
-        }
+        prompt = {site: to_numpy(torch.cat(parts), self.capture_dtype) for site, parts in self.prompt_parts.items()}
         receipt = self.demand.plan.receipt(self.demand.counts)
         return Completed(reason, self.sequence.prompt_length, generated, self.sampler.seed, receipt, prompt)
 
@@ -261,4 +259,3 @@ class ExtractWork(EngineWork):
             self.stream.put(*events, closing, None)
         elif events:
             self.stream.put(*events)
-

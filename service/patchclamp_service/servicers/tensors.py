@@ -31,7 +31,7 @@ _NAMES = {
 def tensor(array: Array) -> common_pb2.Tensor:
     """The message for float32, float16 or the bits of bfloat16 as uint16."""
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return common_pb2.Tensor(dtype=_WIRE[array.dtype], shape=array.shape, data=little.tobytes())
+    return common_pb2.Tensor(dtype=_WIRE[little.dtype], shape=array.shape, data=little.tobytes())
 
 
 def captured_sites(captured: Mapping[str, Array]) -> list[activations_pb2.CapturedSite]:

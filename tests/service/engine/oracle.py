@@ -23,7 +23,9 @@ class OracleEdit:
 
 
 @contextmanager
-def edited(edits: Sequence[OracleEdit], captured: dict[str, Tensor] | None = None, sites: Sequence[Site] = ()) -> Iterator[None]:
+def edited(
+    edits: Sequence[OracleEdit], captured: dict[str, Tensor] | None = None, sites: Sequence[Site] = ()
+) -> Iterator[None]:
     """Hooks for single, unpadded sequences [1, tokens, width]. Sites of shared modules count their calls."""
     handles = []
     calls: dict[tuple[int, str], int] = {}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from patchclamp_service.engine.model import LoadedModel, ModelSpec, load_model
 from patchclamp_service.engine.sites import build_site_map
 from patchclamp_service.engine.weights import digest_of, model_files
 from safetensors.torch import load_file, save_file
+from transformers import BertForMaskedLM
 
 from tests.tiny import CACHE, FAMILIES, MIXTURES, random_module, save_tiny
 
@@ -99,9 +101,7 @@ def test_every_family_loads_as_it_was_saved(name: str, tmp_path: Path, cache: Pa
 
 def test_heads_of_other_tasks_are_left_out(tmp_path: Path, cache: Path) -> None:
     """A masked LM's files serve as the encoder that they hold, though it has a head and no pooler."""
-    from transformers import BertForMaskedLM
-
-    bert = random_module("bert")
+    bert: Any = random_module("bert")
     directory = save_tiny("bert", tmp_path / "model")
     with torch.random.fork_rng(devices=[]):
         whole = BertForMaskedLM(bert.config)
@@ -134,7 +134,7 @@ def test_bfloat16_loads(directory: Path, cache: Path) -> None:
     ],
 )
 def test_what_is_not_there_is_unsupported(directory: Path, cache: Path, options: dict[str, str]) -> None:
-    with pytest.raises(Unsupported, match="models run|no NVIDIA GPU"):
+    with pytest.raises(Unsupported, match=r"models run|no NVIDIA GPU"):
         load(directory, cache, **options)
 
 
@@ -200,6 +200,11 @@ def slow_tokenizer(directory: Path) -> None:
     (directory / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CanineTokenizer"}))
 
 
+def no_tokenizer(directory: Path) -> None:
+    for file in directory.glob("tokenizer*"):
+        file.unlink()
+
+
 BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
     "pickled": (pickled, "the weights are pickled (pytorch_model.bin)"),
     "truncated": (truncated, "model.safetensors is truncated or damaged: it has"),
@@ -244,7 +249,7 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "slow tokenizer": (slow_tokenizer, "CanineTokenizer is a slow tokenizer"),
     "no tokenizer": (
-        lambda d: [file.unlink() for file in d.glob("tokenizer*")],
+        no_tokenizer,
         "transformers cannot read the tokenizer",
     ),
 }
@@ -339,6 +344,7 @@ def build(part):
     sys.stdin.read()
     (part / "whole").write_text("whole")
 
+print("starting", flush=True)
 built_once(Path(sys.argv[1]), build)
 """
 
@@ -348,6 +354,11 @@ def builder(target: Path, what: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline().strip()
+
+
 def test_a_killed_conversion_leaves_nothing_to_read(tmp_path: Path) -> None:
     target = tmp_path / "converted"
     with builder(target, "die") as process:
@@ -355,18 +366,21 @@ def test_a_killed_conversion_leaves_nothing_to_read(tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGKILL
     assert not target.exists()
     assert list(tmp_path.rglob("half"))
-    built_once(target, lambda part: (part / "whole").write_text("whole") and None)
+    built_once(target, lambda part: (part / "whole").touch())
     assert [file.name for file in target.iterdir()] == ["whole"]
     assert not list(tmp_path.rglob("half"))
 
 
 def test_converters_at_the_same_time_build_once(tmp_path: Path) -> None:
     target = tmp_path / "converted"
-    with builder(target, "live") as first, builder(target, "live") as second:
-        assert first.stdout and second.stdout  # noqa: PT018
-        outputs = [first.communicate()[0], second.communicate()[0]]
+    with builder(target, "live") as first:
+        lines = [line(first), line(first)]
+        with builder(target, "live") as second:
+            lines.append(line(second))
+            first.communicate()
+            rest, _ = second.communicate()
     assert (first.returncode, second.returncode) == (0, 0)
-    assert sorted(outputs) == ["", "building\n"]
+    assert (lines, rest) == (["starting", "building", "starting"], "")
     assert sorted(file.name for file in target.iterdir()) == ["half", "whole"]
 
 
