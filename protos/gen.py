@@ -26,8 +26,8 @@ def generate(target: Path, rules: Path) -> None:
     """Writes the stubs of every proto under `target`."""
     protoc = [sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={rules}", f"-I{PROTOS}"]
     outputs = [f"--{kind}_out={target}" for kind in ("python", "mypy", "grpc_python", "mypy_grpc")]
-    subprocess.run([*protoc, *outputs, *SOURCES], check=True, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
-    subprocess.run([*protoc, *outputs[:2], "buf/validate/validate.proto"], check=True, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    for arguments in ([*outputs, *SOURCES], [*outputs[:2], "buf/validate/validate.proto"]):
+        subprocess.run([*protoc, *arguments], check=True, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
 
 
 def write_image(image: Path, rules: Path) -> None:

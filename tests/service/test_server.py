@@ -272,7 +272,7 @@ def measured(address: str) -> dict[str, float]:
 async def test_50_streams_cut_in_the_middle_leave_nothing(directory: Path) -> None:
     async with running(directory, metrics_listen="127.0.0.1:0") as server:
         calls = [server.inference.Generate(LONG) for _ in range(50)]
-        for call in calls[:16]:
+        for call in calls[:8]:
             await call.read()
         for call in calls:
             call.cancel()
@@ -280,7 +280,7 @@ async def test_50_streams_cut_in_the_middle_leave_nothing(directory: Path) -> No
             while (values := await asyncio.to_thread(measured, server.metrics))["queued_tokens"]:
                 continue
     assert values["running_requests"] == values["queue_requests"] == 0
-    assert values["tokens_out_total"] < 50 * 200 / 2
+    assert values["tokens_out_total"] < 50 * 200 * 0.9
 
 
 async def test_the_port_answers_while_models_load() -> None:

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import json
+from typing import TypeAlias, TypedDict
 
 import grpc
 import grpc.aio
 
-__all__ = ["TLS", "open_async_channel", "open_channel"]
+__all__ = ["TLS", "AsyncChannel", "CallOptions", "Channel", "check_options", "open_async_channel", "open_channel"]
+
+AsyncChannel: TypeAlias = grpc.aio.Channel
+Channel: TypeAlias = grpc.Channel
 
 # True: the system's root certificates; for others, or a client certificate: grpc.ssl_channel_credentials(…).
-TLS = bool | grpc.ChannelCredentials
+TLS: TypeAlias = bool | grpc.ChannelCredentials
 
 # Activations of a long sentence on every site are large, and so may be another server's chunks.
 LARGEST_MESSAGE = 256 << 20
 # gRPC makes no more than five attempts, whatever is asked for.
 MOST_RETRIES = 4
+
+
+class CallOptions(TypedDict):
+    """What goes with every call: seconds until it fails, and headers."""
+
+    timeout: float | None
+    metadata: tuple[tuple[str, str | bytes], ...]
+
+
+def check_options(timeout: float, keepalive: float | None, retries: int) -> None:
+    """Refuses, with ValueError, what gRPC would ignore or turn into something else."""
+    if not timeout > 0:
+        raise ValueError(f"timeout is {timeout}; it is in seconds and above 0 (math.inf: none)")
+    if keepalive is not None and not keepalive > 0:
+        raise ValueError(f"keepalive is {keepalive}; it is in seconds and above 0 (None: no pings)")
+    if not 0 <= retries <= MOST_RETRIES:
+        raise ValueError(f"retries is {retries}; it can be from 0 to {MOST_RETRIES}")
 
 
 def open_async_channel(target: str, tls: TLS, keepalive: float | None, retries: int) -> grpc.aio.Channel:
@@ -39,8 +60,6 @@ def _credentials(tls: TLS) -> grpc.ChannelCredentials:
 
 
 def _options(keepalive: float | None, retries: int) -> list[tuple[str, str | int]]:
-    if not 0 <= retries <= MOST_RETRIES:
-        raise ValueError(f"retries is {retries}; it can be from 0 to {MOST_RETRIES}")
     options: list[tuple[str, str | int]] = [
         ("grpc.max_receive_message_length", LARGEST_MESSAGE),
         ("grpc.max_send_message_length", LARGEST_MESSAGE),

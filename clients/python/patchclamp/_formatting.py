@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+
 from patchclamp._neurons import Neurons
 from patchclamp._tensors import to_array
 from patchclamp.v1 import intervention_pb2

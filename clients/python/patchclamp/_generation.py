@@ -124,7 +124,7 @@ def prompt_input(
         return inference_pb2.GenerateRequest(chat=_chat(messages))
     if token_ids is not None:
         return inference_pb2.GenerateRequest(token_ids=inference_pb2.TokenIds(ids=token_ids))
-    return inference_pb2.GenerateRequest(prompt=prompt)
+    return inference_pb2.GenerateRequest(prompt=prompt or "")
 
 
 def _chat(messages: Sequence[Mapping[str, str]]) -> inference_pb2.Chat:

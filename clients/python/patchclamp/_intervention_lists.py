@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from google.protobuf import json_format
+
 from patchclamp._exceptions import NotationError
 from patchclamp._interventions import Intervention
 from patchclamp._parsing import parse_intervention

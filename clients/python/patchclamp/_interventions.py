@@ -12,6 +12,7 @@ from typing import TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
+
 from patchclamp._formatting import format_message
 from patchclamp._neurons import Neurons
 from patchclamp._positions import Condition, Positions

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from patchclamp._exceptions import ProtocolError
 from patchclamp._receipts import Applied
 from patchclamp.v1 import inference_pb2
 
@@ -46,6 +47,12 @@ class Scores(list[Score]):
         self.applied = applied
 
     @classmethod
-    def from_proto(cls, message: inference_pb2.ScoreResponse) -> Scores:
-        """From the wire's form."""
+    def from_proto(cls, message: inference_pb2.ScoreResponse, pair_count: int) -> Scores:
+        """From the wire's form.
+
+        Raises:
+            ProtocolError: There is not one score a pair.
+        """
+        if len(message.scores) != pair_count:
+            raise ProtocolError(f"{len(message.scores)} scores came for {pair_count} pairs")
         return cls(map(Score.from_proto, message.scores), Applied.from_proto(message.applied))

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
+
 from patchclamp._exceptions import StatusError, Unknown
 
-__all__ = ["status_error"]
+__all__ = ["status_error", "status_errors"]
 
 DETAILS_KEY = "grpc-status-details-bin"
 ERRORS = {error.code: error for error in StatusError.__subclasses__()}
 
 MessageT = TypeVar("MessageT", bound=Message)
+
+
+@contextmanager
+def status_errors() -> Iterator[None]:
+    """Raises this package's exception where gRPC raises its own."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise status_error(error) from error
 
 
 def status_error(error: grpc.RpcError) -> StatusError:
@@ -43,7 +54,7 @@ def _details(error: grpc.RpcError) -> Sequence[AnyMessage]:
             except DecodeError:
                 # A proxy may cut long metadata; code and message are still worth raising.
                 return []
-    return status.details
+    return list(status.details)
 
 
 def _first(details: Iterable[AnyMessage], empty: MessageT) -> MessageT | None:

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
 from patchclamp._exceptions import ProtocolError
 from patchclamp.v1 import activations_pb2, common_pb2
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 import numpy as np
+
 from patchclamp._exceptions import NotationError
 from patchclamp._neurons import Neurons
 

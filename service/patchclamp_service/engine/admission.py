@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from .errors import InvalidRequest, Unsupported
 from .checks import check_texts, checked_plan
+from .errors import InvalidRequest, Unsupported
 from .plan import Counts, Plan
 from .programs import Demand
 from .requests import (

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Sequence as Items
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,16 +60,21 @@ class _Pool:
     def of(self, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
         if layer not in self.keys:
             shape = (self.slots, self.capacity, like.shape[1], like.shape[3])
-            self.keys[layer] = like.new_empty(shape)
-            self.values[layer] = like.new_empty(shape)
+            self.keys[layer] = like.new_zeros(shape)
+            self.values[layer] = like.new_zeros(shape)
         return self.keys[layer], self.values[layer]
 
     def grow(self, slots: int) -> None:
         for store in (self.keys, self.values):
             for layer, old in store.items():
-                store[layer] = old.new_empty((slots, *old.shape[1:]))
+                store[layer] = old.new_zeros((slots, *old.shape[1:]))
                 store[layer][: self.slots] = old
         self.slots = slots
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All keys and values."""
+        yield from self.keys.values()
+        yield from self.values.values()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +136,14 @@ class Layout:
         slots = [_slot(segment).index for segment in segments]
         lengths = [segment.position + 1 for segment in segments]
         run = slots == list(range(len(slots))) and rows == list(range(rows[0], rows[0] + len(rows)))
-        tensors = (torch.tensor(values, device=self.device) for values in (rows, slots, lengths))
         return _Decode(
-            capacity, *tensors, longest=max(lengths), even=len(set(lengths)) == 1, contiguous=rows[0] if run else -1
+            capacity,
+            rows=torch.tensor(rows, device=self.device),
+            slots=torch.tensor(slots, device=self.device),
+            lengths=torch.tensor(lengths, device=self.device),
+            longest=max(lengths),
+            even=len(set(lengths)) == 1,
+            contiguous=rows[0] if run else -1,
         )
 
     def _stored(self, segments: Items[Segment]) -> dict[int, tuple[Tensor, Tensor | None]]:
@@ -173,24 +184,36 @@ class PackedAttention:
         self.name = f"patchclamp_packed_{next(_names)}"
         self.layout: Layout | None = None
         self._pools: dict[int, _Pool] = {}
+        self._written: dict[Slot, int] = {}
         AttentionInterface.register(self.name, self._attend)
 
-    def reserve(self, slot: Slot) -> None:
-        """Makes room for a slot."""
+    def reserve(self, segment: Segment) -> None:
+        """Makes room for a segment in its slot. What an earlier sequence has left there is wiped first: masked values
+        weigh nothing only as long as they are finite, and an edit may have left others."""
+        slot = _slot(segment)
         pool = self._pools.setdefault(slot.capacity, _Pool(slot.capacity, 0))
         if slot.index >= pool.slots:
             pool.grow(max(slot.index + 1, 2 * pool.slots))
+        if segment.position == 0:
+            self._wipe(slot)
+        self._written[slot] = segment.position + segment.count
 
     def copy(self, source: Slot, target: Slot, length: int) -> None:
-        """Copies the first `length` tokens of a slot into another one of the same pool."""
-        pool = self._pools[source.capacity]
-        for store in (pool.keys, pool.values):
-            for tensor in store.values():
-                tensor[target.index, :length] = tensor[source.index, :length]
+        """Moves the first `length` tokens of a slot into another one of the same pool."""
+        self._wipe(target)
+        for tensor in self._pools[source.capacity].tensors():
+            tensor[target.index, :length] = tensor[source.index, :length]
+        self._written[target] = length
+
+    def _wipe(self, slot: Slot) -> None:
+        length = self._written.pop(slot, 0)
+        for tensor in self._pools[slot.capacity].tensors() if length else ():
+            tensor[slot.index, :length] = 0
 
     def drop(self) -> None:
         """Gives the memory of all pools back."""
         self._pools.clear()
+        self._written.clear()
 
     def _attend(
         self,
@@ -321,7 +344,8 @@ def _attend_run(
     rows = slice(run.row, run.row + run.count * run.segments)
 
     def batch(states: Tensor) -> Tensor:
-        split = states[0, :, rows].unflatten(1, (run.segments, run.count)).transpose(0, 1)
+        heads, _, width = states.shape[1:]
+        split = states[0, :, rows].reshape(heads, run.segments, run.count, width).transpose(0, 1)
         repeat = query.shape[1] // states.shape[1]
         return split.repeat_interleave(repeat, 1) if repeat > 1 else split
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -180,7 +181,7 @@ class Engine:
         """Takes no more requests, lets those running finish for so long, then stops."""
         self._draining = True
         end = time.monotonic() + seconds
-        while self._works and time.monotonic() < end:
+        while self._works and time.monotonic() < end:  # noqa: ASYNC110 - the works end on another thread
             await asyncio.sleep(0.02)
         await asyncio.to_thread(self.stop)
 
@@ -206,7 +207,7 @@ class Engine:
             limit = self.limits.queued_tokens
             if self._works and self._queued_tokens + work.tokens > limit:
                 raise Exhausted(
-                    f"the queue is full: {self._queued_tokens} of {limit} tokens wait or run, {work.tokens} are asked for",
+                    f"the queue is full: {self._queued_tokens} of {limit} tokens are taken, {work.tokens} asked for",
                     reason="QUEUE_FULL",
                     retry_after=self._retry_after(),
                     quota="queued_tokens",
@@ -226,10 +227,7 @@ class Engine:
 
     @torch.inference_mode()
     def _run(self) -> None:
-        while not self._stopping:
-            self._receive()
-            if self._stopping:
-                break
+        while self._go_on():
             self._pause_slow_readers()
             segments = self._scheduler.next_pass()
             if segments:
@@ -239,6 +237,10 @@ class Engine:
         for work in list(self._works):
             self._fail(work, NotReady("the server was shut down", reason="DRAINING", retry_after=5.0))
         self._runner.clear()
+
+    def _go_on(self) -> bool:
+        self._receive()
+        return not self._stopping
 
     def _receive(self) -> None:
         """Does what callers have posted since the last pass."""
@@ -303,9 +305,7 @@ class Engine:
                         choosing.append(segment)
                 case ScoreWork() as work:
                     if id(segment) in outcome.logits and not work.finished:
-                        self._guarded(
-                            work, lambda work=work, segment=segment: work.take(segment, outcome.logits_of(segment))
-                        )
+                        self._guarded(work, partial(work.take, segment, outcome.logits_of(segment)))
                 case ExtractWork() as work:
                     extracting.setdefault(work, []).append(segment)
         if choosing:
@@ -333,12 +333,7 @@ class Engine:
         )
         for row, (segment, work) in enumerate(zip(segments, works, strict=True)):
             captured = {site.name: outcome.captured.of(segment, site.name)[-1:] for site in work.demand.choosing_sites}
-
-            def take(row: int = row, work: GenerateWork = work, captured: dict[str, torch.Tensor] = captured) -> None:
-                work.check(finite=chosen.finite[row])
-                work.chosen(chosen.tokens[row], chosen.logprobs[row], chosen.top[row], captured)
-
-            self._guarded(work, take)
+            self._guarded(work, partial(work.take, chosen, row, captured))
 
     def _extract(self, work: ExtractWork, segments: list[Segment], outcome: Outcome) -> None:
         future = work.take(segments, outcome, self._off_thread)

@@ -31,13 +31,15 @@ Rows = slice | Tensor
 class GateValues(Protocol):
     """Gives the value of a condition's neuron at some rows, as it is after the edits of its site."""
 
-    def __call__(self, gate: Condition, rows: Rows) -> Tensor: ...
+    def __call__(self, gate: Condition, rows: Rows) -> Tensor:
+        """One value per row."""
 
 
 class Operation(Protocol):
-    """Edits `values` [rows of the pass, width] in place."""
+    """One or more edits of the rows of a site."""
 
-    def __call__(self, values: Tensor, gates: GateValues) -> None: ...
+    def __call__(self, values: Tensor, gates: GateValues) -> None:
+        """Edits `values` [rows of the pass, width] in place."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

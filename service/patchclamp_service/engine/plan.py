@@ -63,7 +63,8 @@ class Stage:
     @property
     def constant(self) -> Mask:
         """Neurons whose result does not depend on their value: written, never computed, so that 0·∞ is 0."""
-        return (self.low == self.high) | (self.scale == 0)
+        constant: Mask = (self.low == self.high) | (self.scale == 0)
+        return constant
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,9 +149,11 @@ class Counts:
     """Positions at which the condition of an edit held."""
 
     def use(self, variant: Variant, tokens: int) -> None:
+        """A variant was applied at so many tokens."""
         self.uses[variant] = self.uses.get(variant, 0) + tokens
 
     def fire(self, edits: Sequence[int], positions: int) -> None:
+        """The condition of some edits held at so many positions."""
         for edit in edits:
             self.fired[edit] = self.fired.get(edit, 0) + positions
 

@@ -17,7 +17,7 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 
 def pooled(rows: Tensor, groups: Sequence[Sequence[int]], pooling: Pooling) -> Tensor:
-    """Rows of tokens [tokens, width] → one row per group of token positions, float32; rows of empty groups mean nothing."""
+    """Rows of tokens [tokens, width] → one float32 row per group of positions; rows of empty groups mean nothing."""
     if pooling is not Pooling.AVERAGE:
         at = [_pick(group, pooling) for group in groups]
         return rows.index_select(0, torch.tensor(at, device=rows.device)).float()

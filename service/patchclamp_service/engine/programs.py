@@ -111,9 +111,9 @@ class ProgramBuilder:
         gates = self._gates(plans)
         programs = {}
         for name in tasks.keys() | gates.keys():
-            site = self._sites.find(name, "interventions")
-            operations = build_operations(tasks.get(name, []), site.width, self._device)
-            programs[name] = SiteProgram(site, operations, tuple(sorted(gates.get(name, ()))))
+            place = self._sites.find(name, "interventions")
+            operations = build_operations(tasks.get(name, []), place.width, self._device)
+            programs[name] = SiteProgram(place, operations, tuple(sorted(gates.get(name, ()))))
         return programs
 
     def _gates(self, plans: Sequence[Plan]) -> dict[str, set[int]]:

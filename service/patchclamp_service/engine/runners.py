@@ -18,7 +18,8 @@ from transformers import DynamicCache, PreTrainedModel
 from .attention import Layout, PackedAttention
 from .hooks import Instruments
 from .programs import Captured, Demand, ProgramBuilder
-from .scheduler import Segment, Sequence as Tokens, Slot
+from .scheduler import Segment, Slot
+from .scheduler import Sequence as Tokens
 from .site_map import SiteMap
 
 __all__ = ["EncoderRunner", "Outcome", "PackedRunner", "PaddedRunner", "Runner"]
@@ -44,9 +45,9 @@ class Runner(Protocol):
     shares_prompts: bool
     """Whether a sequence may continue another one's tokens (`Sequence.parent`)."""
 
-    def run(
-        self, segments: Sequence[tuple[Segment, Demand]], wanted: Mapping[int, Sequence[int]]
-    ) -> Iterator[Outcome]: ...
+    def run(self, segments: Sequence[tuple[Segment, Demand]], wanted: Mapping[int, Sequence[int]]) -> Iterator[Outcome]:
+        """Runs the segments of a pass, in one forward pass or several."""
+        ...
 
     def moved(self, source: Slot, target: Slot, length: int) -> None:
         """A sequence of `length` tokens moves to another slot."""
@@ -118,7 +119,7 @@ class PackedRunner:
             keep += (row + offset for offset in wanted.get(id(segment), ()))
             row += segment.count
             if segment.sequence.slot:
-                self._attention.reserve(segment.sequence.slot)
+                self._attention.reserve(segment)
         self._attention.layout = Layout([segment for segment, _ in segments], self._device)
         tensors = torch.tensor([ids, positions], device=self._device)
         inputs = {
@@ -239,9 +240,9 @@ class PaddedRunner:
         caches = [self._caches.pop(sequence) for sequence in sequences]
         longest = max(cache.get_seq_length() for cache in caches)
         joined = DynamicCache()
-        for layer in range(len(caches[0].layers)):
+        for layer in range(len(_layers(caches[0]))):
             keys, values = (
-                torch.cat([_fill_left(getattr(cache.layers[layer], part), longest) for cache in caches])
+                torch.cat([_fill_left(getattr(_layers(cache)[layer], part), longest) for cache in caches])
                 for part in ("keys", "values")
             )
             joined.update(keys, values, layer)
@@ -252,7 +253,7 @@ class PaddedRunner:
             if self._batch_cache is None or sequence in self._gone:
                 continue
             own = DynamicCache()
-            for layer, store in enumerate(self._batch_cache.layers):
+            for layer, store in enumerate(_layers(self._batch_cache)):
                 keys, values = (part[row : row + 1, :, -sequence.computed :] for part in (store.keys, store.values))
                 own.update(keys.clone(), values.clone(), layer)
             self._caches[sequence] = own
@@ -302,3 +303,8 @@ class PaddedRunner:
 def _fill_left(tensor: Tensor, length: int) -> Tensor:
     missing = length - tensor.shape[2]
     return torch.nn.functional.pad(tensor, (0, 0, missing, 0)) if missing else tensor
+
+
+def _layers(cache: DynamicCache) -> list[Any]:
+    """The keys and values of each layer, [1, heads, tokens, width]."""
+    return list(cache.layers)

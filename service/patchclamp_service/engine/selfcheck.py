@@ -29,7 +29,7 @@ def packs(model: LoadedModel) -> bool:
     those of the model as it is. Leaves the model's attention as it was."""
     module = model.module
     before = module.config._attn_implementation
-    vocabulary = module.get_input_embeddings().num_embeddings
+    vocabulary = int(module.config.get_text_config().vocab_size)
     texts = [[(7 * place + 3 * length) % vocabulary for place in range(length)] for length in _LENGTHS]
     try:
         expected = [_plain(model, ids) for ids in texts]

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
-from .requests import Event, SentenceActivations, Token, Completed
+from .requests import Completed, Event, SentenceActivations, Token
 
 __all__ = ["Stream"]
 

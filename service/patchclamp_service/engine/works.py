@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
@@ -28,8 +28,9 @@ from .requests import (
     TokenLogprob,
 )
 from .runners import Outcome
-from .sampling import Sampler
-from .scheduler import Segment, Sequence as TokenSequence, Work
+from .sampling import Chosen, Sampler
+from .scheduler import Segment, Work
+from .scheduler import Sequence as TokenSequence
 from .site_map import Site
 from .stream import Stream
 from .text import GrowingText, Text, Tokens
@@ -91,8 +92,10 @@ class GenerateWork(EngineWork):
             for site in self.demand.prompt_sites:
                 self.prompt_parts.setdefault(site.name, []).append(captured.of(segment, site.name))
 
-    def chosen(self, token: int, logprob: float, top: Iterable[tuple[int, float]], captured: dict[str, Tensor]) -> None:
-        """Takes the next token; sends it, and the end if it is the last."""
+    def take(self, chosen: Chosen, row: int, captured: dict[str, Tensor]) -> None:
+        """Takes the next token, which stands in a row of what was chosen; sends it, and the end if it is the last."""
+        self.check(finite=chosen.finite[row])
+        token = chosen.tokens[row]
         self.sequence.ids.append(token)
         generated = len(self.sequence.ids) - self.sequence.prompt_length
         text = self.text.push(token)
@@ -101,9 +104,9 @@ class GenerateWork(EngineWork):
             text += self.text.finish()
             if self.text.stopped:
                 reason = FinishReason.STOP_SEQUENCE
-        best = tuple(TokenLogprob(id, self.vocabulary.piece(id), logprob) for id, logprob in top)
+        best = tuple(TokenLogprob(other, self.vocabulary.piece(other), logprob) for other, logprob in chosen.top[row])
         arrays = {site: to_numpy(tensor, self.capture_dtype) for site, tensor in captured.items()}
-        event = Token(token, text, logprob, best, arrays)
+        event = Token(token, text, chosen.logprobs[row], best, arrays)
         if reason:
             self.finished = True
             self.stream.put(event, self._completed(reason, generated), None)

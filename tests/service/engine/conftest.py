@@ -102,7 +102,7 @@ def benches() -> Iterator[dict[tuple[str, Limits], Bench]]:
 
 
 @pytest.fixture
-def bench_of(benches: dict[tuple[str, Limits], Bench]):  # noqa: ANN201
+def bench_of(benches: dict[tuple[str, Limits], Bench]):
     """Makes, or finds, the bench of a family."""
 
     def find(name: str, limits: Limits = Limits()) -> Bench:  # noqa: B008

@@ -76,7 +76,7 @@ def edited(
                 name = next(name for name, value in options.items() if isinstance(value, Tensor))
                 return arguments, options | {name: visit(point, options[name])}
 
-            handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+            handles.append(module.register_forward_pre_hook(before, with_kwargs=True))  # type: ignore[arg-type]
     try:
         with torch.no_grad():
             yield
@@ -89,7 +89,8 @@ def logits(module: PreTrainedModel, ids: Sequence[int], edits: Sequence[OracleEd
     """Logits of every position, [tokens, vocabulary]."""
     with edited(edits):
         output = module(torch.tensor([list(ids)], device=module.device), use_cache=False)
-    return output.logits[0].float()
+    found: Tensor = output.logits[0].float()
+    return found
 
 
 def greedy(

@@ -54,12 +54,16 @@ def hooks(bench: Bench) -> int:
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
 
 
+def void(_: object) -> None:
+    """Drops a value."""
+
+
 async def settled(bench: Bench) -> None:
     """Waits until the engine's thread has done everything that was posted to it, and a step more."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     post = bench.engine._post
-    post(lambda: post(lambda: loop.call_soon_threadsafe(done.set)))
+    post(lambda: post(lambda: void(loop.call_soon_threadsafe(done.set))))
     await done.wait()
 
 
@@ -197,6 +201,24 @@ async def test_a_forward_pass_that_fails_takes_only_its_requests_along() -> None
         bench.engine.stop()
 
 
+async def test_what_a_broken_neighbour_leaves_in_the_cache_reaches_nobody(bench_of) -> None:
+    bench = bench_of("llama", NO_END)
+    broken = Intervention("layers.0.neurons", Set((3e38,)))
+    for _ in range(3):
+        requests = [
+            GenerateRequest(token_ids=PROMPT * 4, max_new_tokens=3, interventions=(broken,)),
+            GenerateRequest(token_ids=PROMPT, max_new_tokens=30),
+            GenerateRequest(token_ids=PROMPT[:3], max_new_tokens=40),
+            GenerateRequest(token_ids=PROMPT * 5, max_new_tokens=20),
+        ]
+        failed, *fine = await asyncio.gather(*(bench.generate(each) for each in requests), return_exceptions=True)
+        assert isinstance(failed, InvalidRequest)
+        for request, got in zip(requests[1:], fine, strict=True):
+            assert not isinstance(got, BaseException)
+            assert request.token_ids
+            assert got.ids == oracle.greedy(bench.oracle, request.token_ids, len(got.ids))[0]
+
+
 async def test_an_empty_plan_is_bit_equal_to_none_and_installs_nothing(bench_of) -> None:
     bench = bench_of("llama", NO_END)
     request = GenerateRequest(token_ids=PROMPT, max_new_tokens=10, top_logprobs=5)
@@ -327,7 +349,7 @@ async def test_words_are_pooled_by_character_offsets(bench_of, name: str, poolin
             if a < end and b > start and b > a and not encoding.special_tokens_mask[k]
         ]
         rows = captured[site][own]
-        expected = {Pooling.FIRST: rows[0], Pooling.LAST: rows[-1]}.get(pooling, rows.mean(0))
+        expected = {Pooling.FIRST: rows[0], Pooling.LAST: rows[-1]}.get(pooling or Pooling.AVERAGE, rows.mean(0))
         np.testing.assert_allclose(row, expected, atol=1e-4)
         start = end + 1
     assert got.tokens == words

@@ -126,7 +126,7 @@ async def test_scores_equal_the_oracle_with_and_without_edits(bench_of, name: st
 async def test_activations_equal_the_oracle(bench_of, name: str) -> None:
     bench = bench_of(name, SMALL)
     texts = ["one two three", "a", "the cat sat on the mat and " * 6, "one two four"]
-    sites = [site for site in bench.sites.sites.values()]
+    sites = list(bench.sites.sites.values())
     edited = bench.sites.sites["layers.0.residual"]
     edits = [oracle.OracleEdit(edited, [0, 7], lambda x: x + 2)]
     request = ExtractRequest(

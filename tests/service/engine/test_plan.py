@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from patchclamp_service.engine.interventions import build_operations
+from patchclamp_service.engine.interventions import Task, build_operations
 from patchclamp_service.engine.plan import Counts, Plan, Vocabulary
 from patchclamp_service.engine.requests import (
     Ablate,
@@ -97,7 +97,7 @@ def one_by_one(edits: list[Intervention], values: np.ndarray, ids: list[int], pr
 
 def applied(edits: list[Intervention], values: np.ndarray, ids: list[int], prompt: int) -> np.ndarray:
     plan = Plan(edits, {"a": WIDTH}, VOCABULARY)
-    depths: list[list] = []
+    depths: list[list[Task]] = []
     for variant, where in plan.at(ids, 0, prompt):
         rows = list(range(len(ids))) if where is None else where.tolist()
         for depth, stage in enumerate(variant.stages["a"]):

@@ -72,7 +72,9 @@ async def test_ablating_is_zeroing_columns_alone_and_beside_fifteen_others(bench
     try:
         for layer, neurons in NEURONS.items():
             weights[layer].data[:, list(neurons)] = 0
-        expected = bench.oracle.generate(torch.tensor([ids]), max_new_tokens=24, do_sample=False, pad_token_id=2)
+        expected = bench.oracle.generate(  # type: ignore[operator]
+            torch.tensor([ids]), max_new_tokens=24, do_sample=False, pad_token_id=2
+        )
         logits = oracle.logits(bench.oracle, expected[0, :-1].tolist())[len(ids) - 1 :]
     finally:
         for layer, weight in weights.items():
