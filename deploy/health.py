@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 import sys
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -52,7 +53,7 @@ def _name(target: str, certificate: str) -> str:
         socket.create_connection((host.strip("[]"), int(port)), TIMEOUT) as plain,
         context.wrap_socket(plain) as connection,
     ):
-        names = (connection.getpeercert() or {}).get("subjectAltName", ())
+        names: Any = (connection.getpeercert() or {}).get("subjectAltName", ())
     return next((name.replace("*", "any") for kind, name in names if kind in ("DNS", "IP Address")), "localhost")
 
 

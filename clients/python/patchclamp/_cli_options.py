@@ -18,12 +18,13 @@ Target: TypeAlias = Annotated[
 ]
 Timeout: TypeAlias = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Seconds for each call.")]
 Model: TypeAlias = Annotated[
-    str, typer.Option("--model", "-m", metavar="NAME", help="A name that `patchclamp models` lists.", show_default=False)
+    str,
+    typer.Option("--model", "-m", metavar="NAME", help="One that `patchclamp models` lists.", show_default=False),
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Edit: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--edit", "-e", metavar="EDIT", help="An edit: 'ablate layers.10.neurons[17] @generated'. Repeatable."),
+    typer.Option("--edit", "-e", metavar="EDIT", help="As 'ablate layers.10.neurons[17] @generated'. Repeatable."),
 ]
 Edits: TypeAlias = Annotated[
     Path | None,

@@ -19,6 +19,9 @@ from patchclamp._scores import Scores
 
 __all__ = ["print_json", "print_models", "print_modules", "print_receipt", "print_scores", "print_sites"]
 
+# Into a pipe: whole rows, whatever their width.
+PIPE_WIDTH = 4096
+
 
 def print_json(value: object) -> None:
     """One JSON value; dataclasses as objects, arrays as lists."""
@@ -80,12 +83,13 @@ def print_receipt(edits: Sequence[Intervention], applied: Applied) -> None:
 def _print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))  # Text: "[17]" is no markup
     console = Console()
-    # Into a pipe, whole rows whatever their width.
-    console.print(table, width=None if console.is_terminal else 1000, soft_wrap=not console.is_terminal)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table)
 
 
 def _jsonable(value: object) -> object:

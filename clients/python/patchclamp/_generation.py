@@ -10,7 +10,7 @@ from patchclamp._receipts import Applied
 from patchclamp._tensors import Array, captured_arrays
 from patchclamp.v1 import inference_pb2
 
-__all__ = ["FinishReason", "Generation", "Token", "TokenLogprob", "Usage", "prompt_input"]
+__all__ = ["FinishReason", "Generation", "Token", "TokenLogprob", "Usage", "check_counts", "prompt_input"]
 
 
 class FinishReason(StrEnum):
@@ -125,6 +125,13 @@ def prompt_input(
     if token_ids is not None:
         return inference_pb2.GenerateRequest(token_ids=inference_pb2.TokenIds(ids=token_ids))
     return inference_pb2.GenerateRequest(prompt=prompt or "")
+
+
+def check_counts(**counts: int | None) -> None:
+    """Refuses, with ValueError and by its name, a number that the wire has no sign for."""
+    for name, count in counts.items():
+        if count is not None and count < 0:
+            raise ValueError(f"{name} is {count}; it can be 0 or more")
 
 
 def _chat(messages: Sequence[Mapping[str, str]]) -> inference_pb2.Chat:

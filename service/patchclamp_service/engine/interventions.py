@@ -21,7 +21,7 @@ from .requests import Condition
 
 __all__ = ["GateValues", "Operation", "Rows", "build_operations"]
 
-# Measured by `python -m tests.bench.edits`: above this part of a row's neurons, editing the whole row is cheaper.
+# Measured by `make bench ARGS=edits`: above this part of a row's neurons, computing the whole row is cheaper.
 DENSE_FROM = 0.2
 
 Rows = slice | Tensor
@@ -94,18 +94,6 @@ class _Whole:
 
     def __call__(self, values: Tensor, gates: GateValues) -> None:
         values[self.rows] = self.numbers.edited(values[self.rows])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _WholeConstant:
-    """Whole rows of which some neurons are written and the others stay."""
-
-    rows: Rows
-    chosen: Tensor
-    written: Tensor
-
-    def __call__(self, values: Tensor, gates: GateValues) -> None:
-        values[self.rows] = torch.where(self.chosen, self.written.to(values.dtype), values[self.rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,19 +185,26 @@ def _block_operation(
         direction = stage.direction.astype(np.float64)
         unit = torch.from_numpy((direction / np.linalg.norm(direction)).astype(np.float32)).to(device)
         operation = _Projection(rows, unit)
-    elif len(stage.indices) >= DENSE_FROM * width:
-        operation = _whole(rows, [stage], width, device)
+    elif _is_dense([stage], width):
+        operation = _Whole(rows, _dense([stage], width, device))
     else:
         parts = _Numbers.of((stage.scale, stage.offset, stage.low, stage.high), device)
         operation = _Block(rows, torch.from_numpy(stage.indices).to(device), parts)
     return operation if stage.gate is None else _Gated(rows, stage.gate, operation, stage.edits, counts)
 
 
+def _is_dense(stages: Sequence[Stage], width: int) -> bool:
+    """Whether whole rows are cheaper; what is only written never is, unless it is all of a row."""
+    part = sum(len(stage.indices) for stage in stages) / (width * len(stages))
+    return part == 1 or (part >= DENSE_FROM and not all(stage.constant.all() for stage in stages))
+
+
 def _single_operations(single: list[tuple[Stage, int]], width: int, device: torch.device) -> list[Operation]:
     if not single:
         return []
-    if sum(len(stage.indices) for stage, _ in single) >= DENSE_FROM * width * len(single):
-        return [_whole(as_rows([row for _, row in single], device), [stage for stage, _ in single], width, device)]
+    if _is_dense([stage for stage, _ in single], width):
+        rows, stages = as_rows([row for _, row in single], device), [stage for stage, _ in single]
+        return [_Whole(rows, _dense(stages, width, device))]
     index = np.concatenate([stage.indices + row * width for stage, row in single])
     parts = [np.concatenate([getattr(stage, part) for stage, _ in single]) for part in _PARTS]
     return [_Flat(torch.from_numpy(index).to(device), _Numbers.of(parts, device))]
@@ -217,14 +212,6 @@ def _single_operations(single: list[tuple[Stage, int]], width: int, device: torc
 
 _PARTS = ("scale", "offset", "low", "high")
 _NEUTRAL = {"scale": 1.0, "offset": 0.0, "low": -np.inf, "high": np.inf}
-
-
-def _whole(rows: Rows, stages: Sequence[Stage], width: int, device: torch.device) -> Operation:
-    """One stage for all rows, or one for each."""
-    numbers = _dense(stages, width, device)
-    if all(stage.constant.all() for stage in stages) and numbers.constant is not None:
-        return _WholeConstant(rows, numbers.constant, numbers.low)
-    return _Whole(rows, numbers)
 
 
 def _dense(stages: Sequence[Stage], width: int, device: torch.device) -> _Numbers:

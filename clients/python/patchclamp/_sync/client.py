@@ -11,7 +11,7 @@ from typing import Self
 
 from patchclamp._activations import AggregationName, aggregation_value, to_sentence
 from patchclamp._channels import TLS, CallOptions, Channel, check_options, open_channel
-from patchclamp._generation import prompt_input
+from patchclamp._generation import check_counts, prompt_input
 from patchclamp._intervention_lists import Interventions, flatten
 from patchclamp._models import Model
 from patchclamp._scores import Scores
@@ -138,7 +138,12 @@ class Client:
             dtype: Element type of captured activations.
             top_logprobs: How many of the most probable tokens to return with each token.
             timeout: Seconds for the whole generation; None: the client's.
+
+        Returns:
+            The stream: iterate over it for `Token`s, or ask for its `text()` or `result()`. Leaving its context early
+            cancels the generation.
         """
+        check_counts(max_new_tokens=max_new_tokens, top_k=top_k, seed=seed, top_logprobs=top_logprobs)
         request = prompt_input(prompt, messages, token_ids)
         rest = inference_pb2.GenerateRequest(
             model=model,
@@ -221,6 +226,9 @@ class Client:
             intervention_sets: Names of sets the server keeps, applied before `interventions`.
             include_special_tokens: With aggregation "none": rows of special tokens ([CLS], begin of text) too.
             timeout: Seconds for the whole extraction; None: the client's.
+
+        Returns:
+            The stream: iterate over it for `SentenceActivations`; afterwards its `applied` is the receipt.
         """
         if isinstance(sentences, str) or isinstance(sites, str):
             raise TypeError("extract takes a list of sentences and a list of sites; a single string is neither")

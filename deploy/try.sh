@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Runs an unpacked image as a container engine would, and uses it: `try.sh ROOT IMAGE.json`, the second as buildah
+# inspect prints it. User, environment, start command and health check are the image's own; the root is read-only
+# but for /tmp, and there is no network but the loopback.
+set -euo pipefail
+if [[ ${3:-} != inside ]]; then
+  exec unshare --mount --net --pid --fork --kill-child -- "$0" "$1" "$2" inside
+fi
+readonly root=$1 prompt='The capital of France is'
+
+# field KEY: the lines of a list, or the value, from the image's configuration.
+field() {
+  python3 -c '
+import json, sys
+value = json.load(open(sys.argv[1]))["Docker"]["config"]
+for key in sys.argv[2].split("."):
+    value = value[key]
+print(*(value if isinstance(value, list) else [value]), sep="\n")' "$image" "$1"
+}
+
+readonly image=$2
+mapfile -t environment < <(field Env)
+mapfile -t entrypoint < <(field Entrypoint)
+mapfile -t health < <(field Healthcheck.Test)
+user=$(field User)
+directory=$(field WorkingDir)
+
+ip link set lo up
+mount --bind "$root" "$root"
+mount -o remount,bind,ro "$root"
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+log=$(mktemp)
+
+# shellcheck disable=SC2016
+in_image() {
+  env --ignore-environment "${environment[@]}" chroot --userspec="$user" "$root" \
+    /bin/sh -c 'cd "$0" && exec "$@"' "$directory" "$@"
+}
+
+show() { sed 's/^/   | /' "$1" >&2; }
+
+now() { date +%s.%N; }
+since() { python3 -c 'import sys; print(f"{float(sys.argv[2]) - float(sys.argv[1]):.1f} s")' "$1" "$(now)"; }
+
+echo "   user $(in_image id -u), root read-only, start: ${entrypoint[*]}"
+if in_image touch /var/lib/patchclamp/file 2> /dev/null; then
+  echo "the root can be written to" >&2
+  exit 1
+fi
+
+began=$(now)
+in_image "${entrypoint[@]}" > "$log" 2>&1 &
+service=$!
+until grep -q 'listening on' "$log"; do
+  if ! kill -0 "$service" 2> /dev/null || ((SECONDS > 300)); then
+    echo "the service did not start:" >&2
+    show "$log"
+    exit 1
+  fi
+  sleep 0.2
+done
+echo "   $(grep 'listening on' "$log") after $(since "$began")"
+
+began=$(now)
+if ! in_image "${health[@]:1}"; then
+  show "$log"
+  exit 1
+fi
+echo "   healthy, asked in $(since "$began")"
+
+echo "   \$ patchclamp generate '$prompt'"
+began=$(now)
+if ! in_image patchclamp generate "$prompt" --target 127.0.0.1:8470 --max-tokens 24 > "$log.answer" 2> "$log.error"; then
+  show "$log.error"
+  show "$log"
+  exit 1
+fi
+sed 's/^/   > /' "$log.answer"
+echo
+echo "   answered in $(since "$began"), the command's own start included"
+in_image python -c '
+import urllib.request
+lines = urllib.request.urlopen("http://127.0.0.1:9464/metrics").read().decode().splitlines()
+print("   metrics:", sum(not line.startswith("#") for line in lines), "series")'
+
+began=$(now)
+# The first process of `env … chroot … sh -c exec` is the service itself.
+kill -TERM "$service"
+code=0
+wait "$service" || code=$?
+echo "   stopped by SIGTERM with exit code $code after $(since "$began")"
+((code == 0))

@@ -1,0 +1,25 @@
+"""`make bench`: every measurement, or those named ("generate plans extract transport edits")."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench import edits, extract, generate, plans, transport
+
+# The transport measurement turns the plain models into engines, so it comes after those that need them plain.
+BENCHES = {
+    "edits": edits.run,
+    "generate": generate.run,
+    "plans": plans.run,
+    "extract": extract.run,
+    "transport": transport.run,
+}
+
+
+def main() -> None:
+    for name in sys.argv[1:] or BENCHES:
+        BENCHES[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What every measurement shares: the real server, the plain model, and rounds that take turns.
+
+The machines are noisy and shared, so nothing is a time: each figure is the median over rounds of a ratio between two
+ways that ran one after the other in the same round.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import torch
+from patchclamp_service.engine.model import LoadedModel, ModelSpec, load_model
+from rich.console import Console
+
+__all__ = ["CACHE", "console", "median_ratio", "model", "rounds", "server"]
+
+CACHE = Path(__file__).parents[2] / ".cache"
+console = Console(highlight=False, width=110)
+
+
+@cache
+def model(name: str) -> LoadedModel:
+    """A plain model to compare with."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    return load_model(ModelSpec.parse(name), cache=CACHE)
+
+
+@contextmanager
+def server(*names: str, flags: tuple[str, ...] = ()) -> Iterator[str]:
+    """A server of its own process; yields its address."""
+    models = [part for name in names for part in ("--model", name)]
+    command = [sys.executable, "-m", "patchclamp_service", *models, "--listen", "127.0.0.1:0", "--cache", str(CACHE)]
+    environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
+    with subprocess.Popen(
+        [*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if found := re.search(r"patchclamp listening on (\S+)", line):
+                    yield found[1]
+                    return
+            raise RuntimeError("the server did not start")
+        finally:
+            process.terminate()
+
+
+async def rounds(ways: Mapping[str, Callable[[], Awaitable[int]]], count: int) -> dict[str, list[float]]:
+    """Runs the ways in turn, `count` times; each returns the units it did. Units per second, by way and round.
+    Every second round goes the other way about, so that a machine that slows down is fair to all."""
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(count):
+        order = list(ways.items())
+        for name, way in order if number % 2 == 0 else reversed(order):
+            began = time.perf_counter()
+            units = await way()
+            rates[name].append(units / (time.perf_counter() - began))
+    return rates
+
+
+def median_ratio(rates: Mapping[str, list[float]], one: str, other: str) -> float:
+    """Median over rounds of how many times as fast `one` was as `other`."""
+    return statistics.median(a / b for a, b in zip(rates[one], rates[other], strict=True))
