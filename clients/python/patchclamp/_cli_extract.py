@@ -18,10 +18,13 @@ from patchclamp._cli_options import Edit, Edits, Model, Sets, Target, Timeout, r
 from patchclamp._cli_output import print_receipt
 from patchclamp._files import writing
 from patchclamp._receipts import Applied, AppliedEdit
-from patchclamp._sync.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, Client
+from patchclamp._sync.client import DEFAULT_TARGET, Client
 from patchclamp._tensors import DTypeName
 
 __all__ = ["extract"]
+
+# A request is up to a thousand sentences, and nobody waits at the screen for each.
+REQUEST_TIMEOUT = 3600.0
 
 
 def extract(
@@ -39,7 +42,7 @@ def extract(
     edits: Edits = None,
     sets: Sets = None,
     target: Target = DEFAULT_TARGET,
-    timeout: Timeout = DEFAULT_TIMEOUT,
+    timeout: Timeout = REQUEST_TIMEOUT,
 ) -> None:
     """Write activations of sentences to a file.
 
@@ -92,7 +95,8 @@ def _progress() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     ]
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _added_up(receipts: Sequence[Applied]) -> Applied:
