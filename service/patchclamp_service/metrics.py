@@ -40,7 +40,7 @@ class Metrics:
         self.step_rows = self._histogram("step_rows", "Generations that decode in a forward pass.", _COUNTS)
         self.step_tokens = self._histogram("step_tokens", "Tokens in a forward pass.", _COUNTS)
         self.tokens_in = self._counter("tokens_in", "Tokens of prompts, sentences and continuations run.", "model")
-        self.tokens_out = self._counter("tokens_out", "Tokens decoded, the first of each generation aside.", "model")
+        self.tokens_out = self._counter("tokens_out", "Tokens generated.", "model")
         self.edited_positions = self._counter("edited_positions", "Token positions at which an edit applied.", "model")
 
     def request_ended(self, method: str, code: str, seconds: float) -> None:
@@ -112,7 +112,7 @@ class ModelObserver(Observer):
         self._rows.observe(report.decode_rows)
         self._tokens.observe(report.decode_rows + report.prefill_tokens)
         self._in.inc(report.prefill_tokens)
-        self._out.inc(report.decode_rows)
+        self._out.inc(report.new_tokens)
         self._edited.inc(report.positions_edited)
 
     def on_start(self, waited: float) -> None:

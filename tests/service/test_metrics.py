@@ -19,7 +19,7 @@ def test_what_happened_can_be_read() -> None:
     metrics = Metrics()
     observer = metrics.observer("m")
     observer.on_start(0.5)
-    observer.on_step(StepReport(seconds=0.01, decode_rows=3, prefill_tokens=10, positions_edited=4))
+    observer.on_step(StepReport(seconds=0.01, decode_rows=3, prefill_tokens=10, new_tokens=4, positions_edited=4))
     metrics.request_ended("/a/B", "OK", 0.1)
     metrics.model_loaded("m", 1.5)
     metrics.watch_load("m", lambda: Load(1, 2, 3, 4))

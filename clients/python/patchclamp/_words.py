@@ -15,6 +15,7 @@ from patchclamp._neurons import Neurons
 
 __all__ = ["Words"]
 
+LARGEST_NUMBER = float(np.finfo(np.float32).max)
 STRING = r'"(?:[^"\\]|\\.)*"'
 # A comparison sign is a word of its own; brackets and quotes hold their blanks together.
 WORD = re.compile(rf'[<>]|(?:{STRING}|\[(?:{STRING}|[^\]"])*\]|[^\s\["<>])+')
@@ -84,7 +85,7 @@ class Words:
             number = float(self._next())
         except ValueError:
             raise self.error(wanted) from None
-        if math.isnan(number) or not (infinite or abs(number) <= np.finfo(np.float32).max):
+        if not abs(number) <= LARGEST_NUMBER and not (infinite and math.isinf(number)):
             raise self.error(f"{wanted}, finite in float32")
         self._place += 1
         return number

@@ -143,7 +143,9 @@ class Admission:
             )
         sites = self._expand(capture.sites, "capture.sites")
         rows = prompt * capture.prompt + new * capture.generated
-        self._check_bytes(rows, sites, capture.dtype, "capture")
+        self._check_bytes(rows, sites, capture.dtype, "capture", "capture_bytes")
+        # What is captured of the prompt travels in one message.
+        self._check_bytes(prompt * capture.prompt, sites, capture.dtype, "capture.prompt", "message_bytes")
         return (sites if capture.prompt else ()), (sites if capture.generated else ())
 
     # --- score
@@ -212,7 +214,9 @@ class Admission:
         sites = self._expand(request.sites, "sites")
         tokens = [self._sentence(place, request) for place in range(len(request.sentences))]
         self._check_tokens(sum(len(sentence.ids) for sentence in tokens), "sentences")
-        self._check_bytes(sum(len(sentence.rows) for sentence in tokens), sites, request.dtype, "sites")
+        self._check_bytes(
+            sum(len(sentence.rows) for sentence in tokens), sites, request.dtype, "sites", "capture_bytes"
+        )
         texts = [(sentence.ids, len(sentence.ids)) for sentence in tokens]
         plan = self._plan(request.interventions, texts, grows=False)
         words = isinstance(request.sentences[0], tuple)
@@ -277,14 +281,9 @@ class Admission:
             raise InvalidRequest("at least one site", reason="NO_SITES", field=field)
         return tuple(dict.fromkeys(found))
 
-    def _check_bytes(self, rows: int, sites: Sequence[Site], dtype: str, field: str) -> None:
+    def _check_bytes(self, rows: int, sites: Sequence[Site], dtype: str, field: str, name: str) -> None:
         size = rows * sum(site.width for site in sites) * _BYTES[dtype]
-        if size > self._limits.capture_bytes:
-            raise InvalidRequest(
-                f"these are {size} bytes of activations; capture_bytes = {self._limits.capture_bytes} are the limit",
-                reason="LIMIT_EXCEEDED",
-                field=field,
-            )
+        _at_most(size, getattr(self._limits, name), "bytes of activations", name, field)
 
     def _check_tokens(self, tokens: int, field: str) -> None:
         _at_most(tokens, self._limits.request_tokens, "tokens", "request_tokens", field)

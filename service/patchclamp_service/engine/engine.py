@@ -62,7 +62,8 @@ class Engine:
         self, model: LoadedModel, sites: SiteMap, limits: Limits | None = None, observer: Observer | None = None
     ) -> None:
         self.limits = _fitted(limits or Limits(), model)
-        self._observer = observer or Observer()
+        self._observer = Observer()
+        self._observer_when_warm = observer or Observer()
         self._runner = _runner(model, sites)
         self.info = _describe(model, sites, self.limits, packed=isinstance(self._runner, PackedRunner))
         text = Text(model.tokenizer, self.info.vocabulary_size)
@@ -102,6 +103,7 @@ class Engine:
         # In a thread of its own, since the caller's may have an event loop that runs.
         with ThreadPoolExecutor(1) as warming:
             warming.submit(lambda: asyncio.run(self._warm_up())).result()
+        self._observer = self._observer_when_warm
 
     async def _warm_up(self) -> None:
         request: Request
@@ -257,18 +259,18 @@ class Engine:
         """One pass: run, take what it gave, deliver."""
         began = time.perf_counter()
         works = self._starting(segments)
-        edited = 0
+        edited = new = 0
         try:
             wanted = {id(segment): _work(segment).wanted(segment) for segment in segments}
             demands = [(segment, _work(segment).demand) for segment in segments]
             for outcome in self._runner.run(demands, wanted):
-                self._take(outcome)
+                new += self._take(outcome)
                 edited += outcome.positions_edited
         except Exception as error:
             _log.exception("a pass failed")
             for work in works:
                 self._fail(work, EngineFailure(str(error)))
-        self._report(segments, time.perf_counter() - began, edited)
+        self._report(segments, time.perf_counter() - began, new, edited)
 
     def _starting(self, segments: list[Segment]) -> list[EngineWork]:
         works = list({id(segment.sequence.work): _work(segment) for segment in segments}.values())
@@ -285,15 +287,15 @@ class Engine:
                 waiting = work.stream.buffered_bytes
                 work.paused = waiting > (0 if work.paused else self.limits.buffered_bytes)
 
-    def _report(self, segments: list[Segment], seconds: float, edited: int) -> None:
+    def _report(self, segments: list[Segment], seconds: float, new: int, edited: int) -> None:
         decode = sum(segment.sequence.decoding for segment in segments)
         tokens = sum(segment.count for segment in segments)
         rate = tokens / max(seconds, 1e-9)
         self._tokens_per_second += 0.1 * (rate - self._tokens_per_second) if self._tokens_per_second else rate
-        self._observer.on_step(StepReport(seconds, decode, tokens - decode, edited))
+        self._observer.on_step(StepReport(seconds, decode, tokens - decode, new, edited))
 
-    def _take(self, outcome: Outcome) -> None:
-        """Books the segments of one forward pass and hands its results to their works."""
+    def _take(self, outcome: Outcome) -> int:
+        """Books the segments of one forward pass and hands its results to their works; the tokens it generated."""
         self._scheduler.done(outcome.segments)
         choosing: list[Segment] = []
         extracting: dict[ExtractWork, list[Segment]] = {}
@@ -312,6 +314,7 @@ class Engine:
             self._choose(choosing, outcome)
         for work, segments in extracting.items():
             self._extract(work, segments, outcome)
+        return len(choosing)
 
     def _guarded(self, work: EngineWork, action: Callable[[], None]) -> None:
         """An error of one work is its own."""

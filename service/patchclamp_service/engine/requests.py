@@ -404,11 +404,12 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One forward pass: seconds it took, rows that decoded, prompt tokens that joined, positions edited."""
+    """One pass: seconds it took, rows that decoded, prompt tokens that joined, tokens generated, positions edited."""
 
     seconds: float
     decode_rows: int
     prefill_tokens: int
+    new_tokens: int
     positions_edited: int
 
 
