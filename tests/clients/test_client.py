@@ -13,6 +13,7 @@ from patchclamp import (
     Applied,
     AppliedEdit,
     AsyncClient,
+    AsyncGenerationStream,
     Cancelled,
     FinishReason,
     Limits,
@@ -25,7 +26,7 @@ from patchclamp import (
 from patchclamp.v1 import activations_pb2, common_pb2, inference_pb2, intervention_pb2, models_pb2
 
 from tests.clients.halves import Half
-from tests.clients.scripted import HOLD, Script
+from tests.clients.scripted import HOLD, Script, serving
 
 RECEIPT = intervention_pb2.AppliedInterventions(
     sets=["interventionSets/a@3"],
@@ -172,6 +173,18 @@ async def test_dropping_a_stream_cancels_the_work(script: Script, half: Half) ->
         await script.cancelled.wait()
 
 
+def test_a_stream_may_outlive_its_event_loop() -> None:
+    async def begin() -> AsyncGenerationStream:
+        async with serving(Script()) as script:
+            script.reply("Generate", token("a"), HOLD)
+            stream = AsyncClient(script.target).generate("x")
+            await anext(stream)
+            return stream
+
+    stream = asyncio.run(begin())
+    del stream
+
+
 async def test_cancelling_the_task_cancels_the_work(script: Script) -> None:
     script.reply("Generate", token("a"), HOLD)
     async with AsyncClient(script.target) as client:
@@ -302,8 +315,10 @@ async def test_a_string_is_no_list(half: Half, sentences: Any, sites: Any) -> No
 
 
 async def test_models_reads_every_page(script: Script, half: Half) -> None:
-    script.reply("ListModels", models_pb2.ListModelsResponse(models=[{"name": "models/a"}], next_page_token="n"))
-    script.reply("ListModels", models_pb2.ListModelsResponse(models=[{"name": "models/b"}]))
+    script.reply(
+        "ListModels", models_pb2.ListModelsResponse(models=[models_pb2.Model(name="models/a")], next_page_token="n")
+    )
+    script.reply("ListModels", models_pb2.ListModelsResponse(models=[models_pb2.Model(name="models/b")]))
     async with half.client(script.target) as client:
         assert [model.name for model in await half.wait(client.models)] == ["models/a", "models/b"]
     assert [request.page_token for request in script.requests] == ["", "n"]

@@ -39,10 +39,17 @@ def status_error(error: grpc.RpcError) -> StatusError:
     return ERRORS.get(error.code(), Unknown)(
         error.details() or "the server gave no message",
         reason=info.reason if info else "",
-        field=request.field_violations[0].field if request and request.field_violations else "",
+        field=_field(request, info),
         retry_after=retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9 if retry else None,
         metadata=info.metadata if info else None,
     )
+
+
+def _field(request: error_details_pb2.BadRequest | None, info: error_details_pb2.ErrorInfo | None) -> str:
+    """The first field that is wrong. BadRequest is for wrong arguments; other errors name theirs beside the reason."""
+    if request and request.field_violations:
+        return request.field_violations[0].field
+    return info.metadata["field"] if info and "field" in info.metadata else ""
 
 
 def _details(error: grpc.RpcError) -> Sequence[AnyMessage]:
@@ -54,7 +61,7 @@ def _details(error: grpc.RpcError) -> Sequence[AnyMessage]:
             except DecodeError:
                 # A proxy may cut long metadata; code and message are still worth raising.
                 return []
-    return list(status.details)
+    return list[AnyMessage](status.details)
 
 
 def _first(details: Iterable[AnyMessage], empty: MessageT) -> MessageT | None:

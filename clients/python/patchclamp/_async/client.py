@@ -246,7 +246,11 @@ class AsyncClient:
         return AsyncExtraction(call, len(request.sentences))
 
     async def models(self, *, timeout: float | None = None) -> list[Model]:
-        """The models of the server by name, without their sites and modules; `timeout` is for each page of them."""
+        """The models of the server, ordered by name, without their sites and modules.
+
+        Args:
+            timeout: Seconds for each page of them; None: the client's.
+        """
         models: list[Model] = []
         request = models_pb2.ListModelsRequest()
         while True:
@@ -258,7 +262,12 @@ class AsyncClient:
             request.page_token = response.next_page_token
 
     async def model(self, name: str = "", *, timeout: float | None = None) -> Model:
-        """One model, with its sites, modules and limits; an empty name is the server's default model."""
+        """One model, with its sites, modules and limits.
+
+        Args:
+            name: "models/smollm2-135m"; empty: the server's default.
+            timeout: Seconds for the call; None: the client's.
+        """
         request = models_pb2.GetModelRequest(name=name)
         with status_errors():
             return Model.from_proto(await self._models.GetModel(request, **self._options(timeout)))

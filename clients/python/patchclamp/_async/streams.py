@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -34,7 +35,14 @@ class AsyncStream(Generic[ResponseT]):
         self._call = call
         self._responses = aiter(call)
         self._cancelled = False
+        self._ended = False
         self._failure: PatchclampError | None = None
+
+    def __del__(self) -> None:
+        # gRPC's own object is part of a cycle: the garbage collector may take minutes to find and cancel it.
+        if not self._ended:
+            with suppress(RuntimeError):  # the event loop is closed, and every call with it
+                self._call.cancel()
 
     def cancel(self) -> None:
         """Stops the work on the server; iteration ends. Does nothing once the reply is complete."""
@@ -57,10 +65,12 @@ class AsyncStream(Generic[ResponseT]):
             return None
         try:
             with status_errors():
-                return await anext(self._responses, None)
+                response = await anext(self._responses, None)
         except PatchclampError as error:
             self._failure = error
             raise
+        self._ended = response is None
+        return response
 
 
 class AsyncGenerationStream(AsyncStream[inference_pb2.GenerateResponse]):

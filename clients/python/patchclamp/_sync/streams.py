@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -35,7 +36,14 @@ class Stream(Generic[ResponseT]):
         self._call = call
         self._responses = iter(call)
         self._cancelled = False
+        self._ended = False
         self._failure: PatchclampError | None = None
+
+    def __del__(self) -> None:
+        # gRPC's own object is part of a cycle: the garbage collector may take minutes to find and cancel it.
+        if not self._ended:
+            with suppress(RuntimeError):  # the event loop is closed, and every call with it
+                self._call.cancel()
 
     def cancel(self) -> None:
         """Stops the work on the server; iteration ends. Does nothing once the reply is complete."""
@@ -58,10 +66,12 @@ class Stream(Generic[ResponseT]):
             return None
         try:
             with status_errors():
-                return next(self._responses, None)
+                response = next(self._responses, None)
         except PatchclampError as error:
             self._failure = error
             raise
+        self._ended = response is None
+        return response
 
 
 class GenerationStream(Stream[inference_pb2.GenerateResponse]):
