@@ -1,27 +1,58 @@
-"""What the demo measures with: occupations, templates and neutral text, split into training and held-out parts."""
+"""What the demo measures with: occupations, templates and neutral text, in a training part and a held-out part.
 
+Nothing is chosen on the held-out part. Occupations whose word itself says a gender (waitress) are in neither.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["HELD_OUT", "TRAINING", "Material"]
+import numpy as np
+
+__all__ = ["GENDERED", "HELD_OUT", "SHOWN", "TRAINING", "Material", "Prompts"]
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Texts that end where a pronoun may follow, with the number of the template each was made from."""
+
+    texts: tuple[str, ...]
+    templates: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, places: Sequence[int]) -> "Prompts":
+        """Some of them, in the order given."""
+        return Prompts(tuple(self.texts[i] for i in places), tuple(self.templates[i] for i in places))
 
 
 @dataclass(frozen=True)
 class Material:
-    """Occupations and templates whose products are the prompts, and neutral text to watch the damage on."""
+    """Occupations and templates, whose products are the prompts, and neutral text to watch the damage on."""
 
     occupations: tuple[str, ...]
     templates: tuple[str, ...]
     neutral: tuple[str, ...]
 
-    def prompts(self) -> list[str]:
+    def prompts(self) -> Prompts:
         """Every template with every occupation, occupation by occupation."""
-        return [fill(template, occupation) for occupation in self.occupations for template in self.templates]
+        return fill(self.templates, self.occupations)
+
+    def mixture(self, gaps: np.ndarray) -> Prompts:
+        """One prompt an occupation; the templates take turns down the list of occupations sorted by gap."""
+        by_gap = np.argsort(gaps.reshape(len(self.occupations), -1).mean(axis=1))
+        count = len(self.templates)
+        return self.prompts().take([int(row) * count + rank % count for rank, row in enumerate(by_gap)])
 
 
-def fill(template: str, occupation: str) -> str:
-    """The template with the occupation and the article it takes."""
-    article = "an" if occupation[0] in "aeiou" else "a"
-    return template.format(occupation=occupation, article=article)
+def fill(templates: Sequence[str], people: Sequence[str]) -> Prompts:
+    """Every template with every person, person by person, with the article the word takes."""
+    texts = [
+        template.format(person=person, article="an" if person[0] in "aeiou" else "a")
+        for person in people
+        for template in templates
+    ]
+    return Prompts(tuple(texts), tuple(range(len(templates))) * len(people))
 
 
 TRAINING = Material(
@@ -54,10 +85,10 @@ TRAINING = Material(
         "judge",
     ),
     templates=(
-        "The {occupation} said that",
-        "The {occupation} went home early because",
-        "We asked the {occupation} whether",
-        "After lunch, the {occupation} told us that",
+        "The {person} said that",
+        "The {person} went home early because",
+        "We asked the {person} whether",
+        "After lunch, the {person} told us that",
     ),
     neutral=(
         "The river rises in the hills north of the town and runs for almost forty miles before it reaches the sea. "
@@ -95,10 +126,10 @@ HELD_OUT = Material(
         "blacksmith",
     ),
     templates=(
-        "The {occupation} explained that",
-        "The {occupation} was late for work because",
-        "Yesterday I met {article} {occupation}, and",
-        "The neighbours liked the {occupation} because",
+        "The {person} explained that",
+        "The {person} was late for work because",
+        "Yesterday I met {article} {person}, and",
+        "The neighbours liked the {person} because",
     ),
     neutral=(
         "Bees find their way back to the hive by the position of the sun and by landmarks such as trees and fences. "
@@ -113,5 +144,29 @@ HELD_OUT = Material(
         "in summer the harbour is full of visitors and their boats.",
         "The new version of the program starts faster and uses less memory. It also fixes an error that could stop a "
         "file from being saved when the disk was almost full.",
+        "A sundial shows the time by the shadow of a rod. It has to be set for the latitude of the place where it "
+        "stands, and in summer it is an hour behind the clocks on the wall.",
+        "The orchestra plays twelve concerts a year in the old brewery. Half of the programme is music from the last "
+        "hundred years, and tickets for the rehearsals cost almost nothing.",
+        "Concrete gains most of its strength in the first month. Builders keep it wet during that time, because it "
+        "hardens by binding water and would crack if it dried too soon.",
+        "Snow fell all night and the pass was closed by the morning. Two ploughs worked from both sides, and the first "
+        "cars went over the top shortly after four in the afternoon.",
     ),
+)
+
+# Words that mean a gender: what a clamp of the stereotype had better leave alone. Reported, never optimised.
+GENDERED = (
+    ("mother", "father"),
+    ("sister", "brother"),
+    ("queen", "king"),
+    ("daughter", "son"),
+    ("aunt", "uncle"),
+    ("actress", "actor"),
+)
+
+# Continued with and without the clamp; of the held-out part.
+SHOWN = (
+    "The social worker was late for work because",
+    "The dietitian was late for work because",
 )

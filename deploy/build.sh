@@ -1,30 +1,33 @@
 #!/usr/bin/env bash
 # Builds the image without a container engine and tries it out: mmdebstrap makes the base, buildah builds, try.sh runs
 # the result on a read-only root and asks it for a generation. Needs root, and the Debian packages buildah, mmdebstrap,
-# iproute2 and python3-pip. Everything is made in a temporary directory (some 15 GB) and removed at the end.
+# iproute2 and python3-pip. Everything is made in a temporary directory (some 5 GB) and removed at the end.
 #
 #   BASE=IMAGE               use this instead of a base of our own
 #   MIRROR=URL|FILE          where mmdebstrap gets Debian from; on Debian bookworm the host's own sources are the default
 #   TORCH_INDEX=URL|''       index of PyTorch's builds for the CPU; default: the host's own indexes if they have one
 #   EXTRA_VOLUMES='A:B …'    more directories that the build sees, as `buildah build --volume`
 #   OUTPUT=DESTINATION       keep the image, for example oci-archive:patchclamp.tar
-#   STORAGE_DRIVER=NAME      buildah's; vfs works everywhere
+#   STORAGE_DRIVER=NAME      buildah's, for example vfs where overlays cannot be mounted
 #
 # Where the host's pip is told of package indexes, by files or by environment, the build uses them too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly suite=bookworm tag=localhost/patchclamp
-export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=${STORAGE_DRIVER:-vfs} PIP_DISABLE_PIP_VERSION_CHECK=1
+export BUILDAH_ISOLATION=chroot PIP_DISABLE_PIP_VERSION_CHECK=1
 work=$(mktemp -d "${TMPDIR:-/tmp}/patchclamp-image.XXXXXXXX")
 readonly work
 
-in_buildah() { buildah --root "$work/storage" --runroot "$work/run" "$@"; }
+in_buildah() {
+  buildah ${STORAGE_DRIVER:+--storage-driver "$STORAGE_DRIVER"} --root "$work/storage" --runroot "$work/run" "$@"
+}
 
 clean_up() {
   if [[ -n ${container:-} ]]; then
     in_buildah umount "$container" > /dev/null || true
   fi
+  umount "$work"/storage/overlay 2> /dev/null || true
   rm -rf --one-file-system "$work"
 }
 trap clean_up EXIT

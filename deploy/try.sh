@@ -50,6 +50,7 @@ if "${in_image[@]}" touch /var/lib/patchclamp/file 2> /dev/null; then
 fi
 
 began=$(now)
+true > "$log"
 "${in_image[@]}" "${entrypoint[@]}" > "$log" 2>&1 &
 service=$!
 until grep -q 'listening on' "$log"; do
@@ -89,6 +90,7 @@ generate "$prompt" --edit 'scale layers.10.neurons[0:512] -3'
 import urllib.request
 lines = urllib.request.urlopen("http://127.0.0.1:9464/metrics").read().decode().splitlines()
 print("   metrics:", sum(not line.startswith("#") for line in lines), "series")'
+awk '/^VmHWM/ { printf "   memory at most: %d MB\n", $2 / 1024 }' "$root/proc/$service/status"
 
 began=$(now)
 kill -TERM "$service"

@@ -58,6 +58,15 @@ async def test_details_are_read(script: Script, half: Half) -> None:
     )
 
 
+async def test_errors_other_than_wrong_arguments_name_their_field_beside_the_reason(script: Script, half: Half) -> None:
+    info = error_details_pb2.ErrorInfo(reason="MODEL_NOT_FOUND", metadata={"field": "model"})
+    script.reply("GetModel", Failure(grpc.StatusCode.NOT_FOUND, "no such model", (info,)))
+    async with half.client(script.target) as client:
+        with pytest.raises(patchclamp.NotFound) as caught:
+            await half.wait(client.model)
+    assert (caught.value.reason, caught.value.field) == ("MODEL_NOT_FOUND", "model")
+
+
 @pytest.mark.parametrize("raw", [b"\xff\xff\xff", b"", b"\x1a\x04\x0a\x02xx"])
 async def test_details_that_are_no_details_hide_nothing(script: Script, half: Half, raw: bytes) -> None:
     script.reply("GetModel", Failure(grpc.StatusCode.INTERNAL, "broken", raw_details=raw))

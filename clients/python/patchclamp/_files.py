@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -30,6 +30,9 @@ class Writer(Protocol):
 
     def finish(self) -> None:
         """Says that there are no more."""
+
+    def close(self) -> None:
+        """Lets go of the file, complete or not."""
 
 
 class JsonLines:
@@ -50,6 +53,9 @@ class JsonLines:
 
     def finish(self) -> None:
         """Every line is there already."""
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class NumpyArchive:
@@ -75,6 +81,9 @@ class NumpyArchive:
         arrays["masked"] = np.concatenate([np.zeros(0, np.bool_), *(sentence.masked for sentence in sentences)])
         np.savez(self._file, **arrays)
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 class Hdf5:
     """Writes `.h5`."""
@@ -99,7 +108,11 @@ class Hdf5:
             self._append(f"activations/{site}", values)
 
     def finish(self) -> None:
-        """Flushes and closes."""
+        """Flushes."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes, before the file below is."""
         self._file.close()
 
     def _append(self, name: str, values: np.ndarray[Any, Any], dtype: object = None) -> None:
@@ -130,8 +143,9 @@ def writing(path: Path) -> Iterator[Writer]:
     try:
         with temporary.open("w+b") as file:
             writer = SUFFIXES[path.suffix](file)
-            yield writer
-            writer.finish()
+            with closing(writer):
+                yield writer
+                writer.finish()
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -48,8 +48,8 @@ def status_error(error: grpc.RpcError) -> StatusError:
 def _field(request: error_details_pb2.BadRequest | None, info: error_details_pb2.ErrorInfo | None) -> str:
     """The first field that is wrong. BadRequest is for wrong arguments; other errors name theirs beside the reason."""
     if request and request.field_violations:
-        return request.field_violations[0].field
-    return info.metadata["field"] if info and "field" in info.metadata else ""
+        return str(request.field_violations[0].field)
+    return str(info.metadata.get("field", "")) if info else ""
 
 
 def _details(error: grpc.RpcError) -> Sequence[AnyMessage]:
