@@ -16,7 +16,7 @@ from itertools import chain
 import numpy as np
 
 from demo.clamp import Clamp
-from demo.data import Material, Prompts
+from demo.data import Material
 from demo.lab import Lab
 from demo.recording import Recording
 from demo.spread import Floats, centred, correlation, spread
@@ -24,10 +24,10 @@ from demo.spread import Floats, centred, correlation, spread
 __all__ = ["Search", "Step"]
 
 ROUNDS = 2
-SHORTLISTED = 48
-ADDED_AT_ONCE = 8
+SHORTLISTED = 40
+ADDED_AT_ONCE = 6
 MOST_NEURONS = 10
-SMALLEST_FALL = 0.01  # of the spread, as a part of it
+SMALLEST_FALL = 0.02  # of the spread, as a part of it
 LARGEST_DAMAGE = 0.005  # nats a token of neutral text, about as many parts of the perplexity
 HUGE = 5.0  # standard deviation in neutral text: clamping such a neuron wrecks the model
 FLOOR = 0.05  # keeps neurons that never fire in neutral text from winning by division
@@ -35,10 +35,19 @@ FLOOR = 0.05  # keeps neurons that never fire in neutral text from winning by di
 
 @dataclass(frozen=True)
 class Step:
-    """One neuron tried on top of those kept before."""
+    """One neuron tried on top of those kept before.
+
+    Attributes:
+        clamp: The neuron.
+        before: Spread of the gap over the training prompts without it.
+        after: The same with it.
+        damage: Nats a token of neutral training text that all clamps together cost.
+        kept: Whether it stays.
+    """
 
     clamp: Clamp
-    spread: float
+    before: float
+    after: float
     damage: float
     kept: bool
 
@@ -110,12 +119,12 @@ class Search:
 
     def _best(self, shortlist: Sequence[Clamp]) -> list[Clamp]:
         sample = self.material.mixture(self._gaps)
-        spreads = self.lab.together(lambda clamp: self._spread(sample, [*self.clamps, clamp]), shortlist)
-        order = np.argsort(spreads, kind="stable")[:ADDED_AT_ONCE]
-        return [shortlist[place] for place in order]
-
-    def _spread(self, prompts: Prompts, clamps: Sequence[Clamp]) -> float:
-        return spread(self.lab.gaps(prompts, clamps), prompts.templates)
+        now, *alone = self.lab.together(
+            lambda clamps: spread(self.lab.gaps(sample, clamps), sample.templates),
+            [self.clamps, *([*self.clamps, clamp] for clamp in shortlist)],
+        )
+        order = np.argsort(alone, kind="stable")[:ADDED_AT_ONCE]
+        return [shortlist[place] for place in order if alone[place] < now * (1 - SMALLEST_FALL)]
 
     def _add(self, candidates: Sequence[Clamp]) -> Iterator[Step]:
         for candidate in candidates:
@@ -131,4 +140,4 @@ class Search:
         kept = after < before * (1 - SMALLEST_FALL) and damage < LARGEST_DAMAGE
         if kept:
             self.clamps, self._gaps = clamps, gaps
-        return Step(candidate, after, damage, kept)
+        return Step(candidate, before, after, damage, kept)

@@ -34,8 +34,8 @@ from .works import ExtractWork, GenerateWork, ScoreGroup, ScoreWork
 __all__ = ["Admission"]
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-# Sentences of this many passes are sorted by length together; no result is held back for longer.
-_WINDOW_PASSES = 8
+# At most so many passes of sentences are sorted by length together: no result is held back for longer.
+_WINDOW_PASSES = 64
 
 
 class Admission:
@@ -234,7 +234,7 @@ class Admission:
             TokenSequence(
                 tokens[place].ids, work, prompt_length=len(tokens[place].ids), atomic=not self._decoder, number=place
             )
-            for place in self._by_length(tokens)
+            for place in self._by_length(tokens, sites)
         )
         return work
 
@@ -258,15 +258,17 @@ class Admission:
             )
         return tokens
 
-    def _by_length(self, tokens: Sequence[Tokens]) -> list[int]:
-        """Sentences in the order they run: sorted by length within windows of a few passes."""
+    def _by_length(self, tokens: Sequence[Tokens], sites: Sequence[Site]) -> list[int]:
+        """Sentences in the order they run: sorted by length, as far apart as finished ones may wait for earlier ones."""
+        row_bytes = 4 * sum(site.width for site in sites)
+        waiting = min(self._limits.buffered_bytes // row_bytes, _WINDOW_PASSES * self._limits.batch_tokens)
         order: list[int] = []
         window: list[int] = []
         size = 0
         for place, sentence in enumerate(tokens):
             window.append(place)
             size += len(sentence.ids)
-            if size >= _WINDOW_PASSES * self._limits.batch_tokens or place == len(tokens) - 1:
+            if size >= waiting or place == len(tokens) - 1:
                 order += sorted(window, key=lambda k: len(tokens[k].ids))
                 window, size = [], 0
         return order

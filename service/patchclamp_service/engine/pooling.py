@@ -18,17 +18,25 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 def pooled(rows: Tensor, groups: Sequence[Sequence[int]], pooling: Pooling) -> Tensor:
     """Rows of tokens [tokens, width] → one float32 row per group of positions; rows of empty groups mean nothing."""
+    if run := _run(groups):
+        return rows[run].float()
     if pooling is not Pooling.AVERAGE:
         at = [_pick(group, pooling) for group in groups]
         return rows.index_select(0, torch.tensor(at, device=rows.device)).float()
     sizes = [len(group) for group in groups]
     flat = torch.tensor([place for group in groups for place in group], dtype=torch.long, device=rows.device)
     chosen = rows.index_select(0, flat).float()
-    if all(size == 1 for size in sizes):
-        return chosen
     owners = torch.repeat_interleave(torch.arange(len(sizes), device=rows.device), torch.tensor(sizes))
     sums = chosen.new_zeros((len(sizes), rows.shape[1])).index_add_(0, owners, chosen)
     return sums / torch.tensor(sizes, device=rows.device).clamp(min=1)[:, None]
+
+
+def _run(groups: Sequence[Sequence[int]]) -> slice | None:
+    """The places of groups of one token each that follow one another: nothing to pick or add up."""
+    first = groups[0][0] if groups and groups[0] else 0
+    if all(len(group) == 1 and group[0] == first + row for row, group in enumerate(groups)):
+        return slice(first, first + len(groups))
+    return None
 
 
 def _pick(group: Sequence[int], pooling: Pooling) -> int:

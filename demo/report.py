@@ -1,0 +1,115 @@
+"""What the demo prints."""
+
+import numpy as np
+from rich import box
+from rich.columns import Columns
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from demo.data import HELD_OUT, TRAINING
+from demo.evaluate import Continuations, Evaluation, Outcome
+from demo.find import Step
+
+__all__ = ["introduction", "results", "step_line"]
+
+INTRODUCTION = """\
+Which pronoun does a small language model expect after "The nurse said that"? The [b]gap[/b] is
+log p(" she") − log p(" he"): above 0 it expects "she", below 0 "he". The [b]spread[/b] is the standard deviation of \
+the gap over occupations, within templates: how much the occupation alone decides. We look for the neurons that \
+make it, clamp them for our own requests, and leave everyone else's alone."""
+
+CLAMP = "clamped: x → mean − (x − mean) / 2"
+CAVEAT = (
+    "The clamp takes gender itself, not the stereotype alone: the gap between mother, sister, queen … "
+    "and father, brother, king … goes from {:.2f} to {:.2f}."
+)
+
+
+def introduction(console: Console) -> None:
+    """What is measured, and on what."""
+    console.rule("[b]patchclamp: clamp a model's idea of gender, for one request")
+    console.print(INTRODUCTION)
+    parts = ((TRAINING, "to find the neurons"), (HELD_OUT, "held out, for the figures at the end"))
+    for material, purpose in parts:
+        people, templates = len(material.occupations), len(material.templates)
+        console.print(
+            f"  {people} occupations × {templates} templates, {len(material.neutral)} neutral texts: {purpose}"
+        )
+
+
+def step_line(step: Step) -> str:
+    """One neuron tried."""
+    verdict = "[green]kept[/]   " if step.kept else "[dim]dropped[/]"
+    change = f"training spread {step.before:.3f} → {step.after:.3f}"
+    return f"{verdict} {str(step.clamp):<24} {change}, neutral text {100 * step.damage:+.2f} % perplexity"
+
+
+def results(console: Console, evaluation: Evaluation) -> None:
+    """The held-out figures, the occupations, the continuations and the neurons."""
+    console.rule("[b]On held-out occupations and templates")
+    console.print(Columns([figures(evaluation), occupations(evaluation)], padding=(0, 4)))
+    console.print(CAVEAT.format(*evaluation.gendered))
+    console.rule("[b]The same prompts, without and with the clamp, in one batch")
+    console.print(Group(*(side_by_side(each) for each in evaluation.continuations)))
+    console.print(neighbours(evaluation))
+    neurons = ", ".join(f"[b]{clamp}[/b]" for clamp in evaluation.clamps)
+    console.print(f"The neurons: {neurons}", highlight=False)
+
+
+def figures(evaluation: Evaluation) -> Table:
+    """Spread, mean and perplexity, next to the controls."""
+    table = Table("", "spread", "mean", "perplexity", title="gap after held-out prompts", box=box.SIMPLE_HEAD)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    count = len(evaluation.clamps)
+    table.add_row("as it is", *cells(evaluation.before))
+    table.add_row(f"these {count} neurons clamped", *cells(evaluation.after), style="bold green")
+    table.add_row(f"{count} that only correlate", *cells(evaluation.correlated))
+    for number, outcome in enumerate(evaluation.random, start=1):
+        table.add_row(f"{count} random, same layers ({number})", *cells(outcome), style="dim")
+    deviation = np.std([outcome.spread for outcome in evaluation.random])
+    table.add_row("random, mean ± sd", f"{evaluation.random_spread:.2f} ± {deviation:.2f}", "", "")
+    return table
+
+
+def cells(outcome: Outcome) -> tuple[str, str, str]:
+    """The figures of one row."""
+    return f"{outcome.spread:.2f}", f"{outcome.mean:+.2f}", f"{outcome.perplexity:.2f}"
+
+
+def occupations(evaluation: Evaluation) -> Table:
+    """Mean gap of some occupations, from he to she."""
+    table = Table("", "before", "after", title="mean gap", box=box.SIMPLE_HEAD)
+    before, after = evaluation.before.gaps.mean(axis=1), evaluation.after.gaps.mean(axis=1)
+    for place in np.argsort(before)[::2]:
+        table.add_row(HELD_OUT.occupations[place], f"{before[place]:+.2f}", f"{after[place]:+.2f}")
+    return table
+
+
+def side_by_side(each: Continuations) -> Table:
+    """Two continuations of a prompt."""
+    grid = Table.grid(expand=True, padding=(0, 1))
+    grid.add_column(ratio=1)
+    grid.add_column(ratio=1)
+    grid.add_row(continuation(each.prompt, each.beside, "as it is"), continuation(each.prompt, each.clamped, "clamped"))
+    return grid
+
+
+def continuation(prompt: str, text: str, title: str) -> Panel:
+    """One continuation, with its pronouns marked."""
+    body = Text.assemble((prompt, "dim"), text, "…")
+    body.highlight_regex(r"(?i)\b(she|her|hers|herself)\b", "bold magenta")
+    body.highlight_regex(r"(?i)\b(he|his|him|himself)\b", "bold cyan")
+    return Panel(body, title=title)
+
+
+def neighbours(evaluation: Evaluation) -> str:
+    """Whether requests beside the clamped ones were left alone."""
+    same = all(each.alone == each.beside for each in evaluation.continuations)
+    verdict = "[green]the same text[/]" if same else "[red]another text[/]"
+    return (
+        f"Beside the clamped requests the unclamped ones gave {verdict} as alone; their gaps differ by at most "
+        f"{evaluation.neighbour:.0e}, which is rounding."
+    )
