@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from patchclamp import Client
 from rich.console import Console
 
 from demo import plot, record, report
@@ -11,7 +12,6 @@ from demo.evaluate import Evaluation, evaluate
 from demo.find import Search
 from demo.lab import Lab
 from demo.service import running_service
-from patchclamp import Client
 
 JSON = Path("demo.json")
 PICTURE = Path("demo.png")

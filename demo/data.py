@@ -165,8 +165,8 @@ GENDERED = (
     ("actress", "actor"),
 )
 
-# Continued with and without the clamp; of the held-out part.
+# Continued with and without the clamp: of the held-out part, picked because the pronoun changes.
 SHOWN = (
     "The social worker was late for work because",
-    "The dietitian was late for work because",
+    "The neighbours liked the flight attendant because",
 )

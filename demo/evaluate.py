@@ -66,16 +66,18 @@ class Evaluation:
     """Everything the demo reports.
 
     Attributes:
+        neurons: Number of feed-forward neurons of the model.
         clamps: The neurons found.
         before: Nothing clamped.
         after: The neurons found clamped.
         correlated: As many neurons that correlate best with the gap, clamped likewise.
         random: As many random neurons of the same layers, clamped likewise; several draws.
-        neighbour: Largest change of an unclamped request's gaps by running beside all of these.
+        neighbour: Largest change of a gap, nothing clamped, from running beside requests with the clamp.
         gendered: Gap of words that mean a woman, less that of words that mean a man; before and after.
         continuations: Of some prompts.
     """
 
+    neurons: int
     clamps: Sequence[Clamp]
     before: Outcome
     after: Outcome
@@ -97,19 +99,18 @@ class Evaluation:
 
 
 def evaluate(lab: Lab, search: Search) -> Evaluation:
-    """Measures the held-out part: once alone, then everything at once, as a busy service would see it."""
+    """Measures the held-out part."""
     clamps = search.clamps
-    before = outcome(lab, ())
-    correlated = search.correlated[: len(clamps)]
-    crowd = lab.together(partial(outcome, lab), [(), clamps, correlated, *random_clamps(search)])
-    beside, after, by_correlation, *random = crowd
+    conditions = [(), clamps, only_correlated(search), *random_clamps(search)]
+    before, after, correlated, *random = lab.together(partial(outcome, lab), conditions)
     return Evaluation(
+        neurons=sum(search.recording.widths.values()),
         clamps=clamps,
         before=before,
         after=after,
-        correlated=by_correlation,
+        correlated=correlated,
         random=random,
-        neighbour=float(np.abs(beside.gaps - before.gaps).max()),
+        neighbour=float(np.abs(gaps_beside(lab, clamps) - before.gaps).max()),
         gendered=(gendered_gap(lab, ()), gendered_gap(lab, clamps)),
         continuations=continuations(lab, clamps),
     )
@@ -119,6 +120,20 @@ def outcome(lab: Lab, clamps: Sequence[Clamp]) -> Outcome:
     """The held-out part under some clamps."""
     gaps = lab.gaps(HELD_OUT.prompts(), clamps).reshape(len(HELD_OUT.occupations), -1)
     return Outcome(gaps, lab.log_perplexity(HELD_OUT.neutral, clamps))
+
+
+def gaps_beside(lab: Lab, clamps: Sequence[Clamp]) -> Floats:
+    """Gaps with nothing clamped, each occupation a request that shares its batch with clamped requests."""
+    prompts, count = HELD_OUT.prompts(), len(HELD_OUT.templates)
+    requests = [prompts.take(range(start, start + count)) for start in range(0, len(prompts), count)]
+    mixed = [(request, edits) for request in requests for edits in ((), clamps)]
+    return np.array(lab.together(lambda request: lab.gaps(*request), mixed)[::2])
+
+
+def only_correlated(search: Search) -> list[Clamp]:
+    """As many neurons as were found: those that go best with the gap but were not kept."""
+    rest = [clamp for clamp in search.correlated if clamp not in search.clamps]
+    return rest[: len(search.clamps)]
 
 
 def random_clamps(search: Search) -> list[list[Clamp]]:

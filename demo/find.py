@@ -11,12 +11,13 @@ Correlation proposes, intervention decides:
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
 
 from demo.clamp import Clamp
-from demo.data import Material
+from demo.data import Material, Prompts
 from demo.lab import Lab
 from demo.recording import Recording
 from demo.spread import Floats, centred, correlation, spread
@@ -58,8 +59,7 @@ class Search:
 
     Attributes:
         clamps: The neurons kept.
-        correlated: The neurons that go best with the gap, before any was clamped: the control that only correlates.
-        recording: Activations on the training prompts, nothing clamped.
+        correlated: The neurons whose peak goes best with the gap while nothing is clamped, best first.
     """
 
     lab: Lab
@@ -67,29 +67,44 @@ class Search:
     tell: Callable[[str], None]
     clamps: list[Clamp] = field(default_factory=list)
     correlated: list[Clamp] = field(default_factory=list)
-    recording: Recording = field(init=False)
+    _gaps: Floats = field(init=False)
 
     def run(self) -> Iterator[Step]:
         """Searches, and gives each neuron that was tried on top of others."""
-        self._measure()
+        self._gaps = self.lab.gaps(self._prompts)
         for _ in range(ROUNDS):
             self.tell(f"recording {self._mean.size:,} neurons on {len(self._prompts)} prompts")
             shortlist = self._shortlist(self._recording_now())
             self.tell(f"clamping each of {len(shortlist)} shortlisted neurons alone")
-            yield from self._add(self._best(shortlist))
+            best = self._best(shortlist)
+            self.tell("adding the best one by one (spread in training, neutral text)")
+            yield from self._add(best)
+
+    @cached_property
+    def recording(self) -> Recording:
+        """Activations on the training prompts, nothing clamped."""
+        return self.lab.record(self._prompts.texts)
 
     def clamp(self, neuron: int) -> Clamp:
         """The clamp of a neuron at its mean over the training prompts."""
         site, index = self.recording.place(neuron)
         return Clamp(site, index, float(self._mean[neuron]))
 
-    def _measure(self) -> None:
-        self._prompts = self.material.prompts()
-        self._gaps = self.lab.gaps(self._prompts)
-        self._nats = self.lab.log_perplexity(self.material.neutral)
-        self._quiet = self.lab.record(self.material.neutral).deviation()
-        self.recording = self.lab.record(self._prompts.texts)
-        self._mean = self.recording.mean()
+    @cached_property
+    def _prompts(self) -> Prompts:
+        return self.material.prompts()
+
+    @cached_property
+    def _mean(self) -> Floats:
+        return self.recording.mean()
+
+    @cached_property
+    def _quiet(self) -> Floats:
+        return self.lab.record(self.material.neutral).deviation()
+
+    @cached_property
+    def _nats(self) -> float:
+        return self.lab.log_perplexity(self.material.neutral)
 
     def _recording_now(self) -> Recording:
         return self.lab.record(self._prompts.texts, self.clamps) if self.clamps else self.recording
@@ -97,7 +112,7 @@ class Search:
     def _shortlist(self, recording: Recording) -> list[Clamp]:
         by_correlation, by_selectivity = self._rankings(recording)
         if not self.correlated:
-            self.correlated = [self.clamp(int(neuron)) for neuron in by_correlation[:MOST_NEURONS]]
+            self.correlated = [self.clamp(int(neuron)) for neuron in by_correlation[: 2 * MOST_NEURONS]]
         taken = {self.recording.neuron(clamp.site, clamp.index) for clamp in self.clamps}
         alternately = chain.from_iterable(zip(by_correlation, by_selectivity, strict=True))
         neurons = [int(neuron) for neuron in dict.fromkeys(alternately) if neuron not in taken]

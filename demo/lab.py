@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
+from patchclamp import Client
 
 from demo.clamp import Clamp, interventions
 from demo.data import Prompts
-from demo.spread import Floats
 from demo.recording import Recording
-from patchclamp import Client
+from demo.spread import Floats
 
 __all__ = ["Lab"]
 
@@ -23,11 +23,10 @@ ResultT = TypeVar("ResultT")
 
 
 class Lab:
-    """A connection to the service and several callers to use it with at once."""
+    """What the demo asks of the service."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._callers = ThreadPoolExecutor(CALLERS)
 
     def gaps(self, prompts: Prompts, clamps: Sequence[Clamp] = ()) -> Floats:
         """log p(" she") − log p(" he") after each prompt; shape [prompts]."""
@@ -42,7 +41,7 @@ class Lab:
         return -float(np.concatenate([score.token_logprobs for score in scores]).mean(dtype=np.float64))
 
     def record(self, texts: Sequence[str], clamps: Sequence[Clamp] = ()) -> Recording:
-        """Activations of all feed-forward neurons at all tokens but the first, whose activations are like no other's."""
+        """Activations of all feed-forward neurons, but for the first token: its activations are like no other's."""
         stream = self._client.extract(texts, [NEURONS], dtype="float16", interventions=interventions(clamps))
         rows, widths = [], dict[str, int]()
         for sentence in stream:
@@ -57,7 +56,8 @@ class Lab:
 
     def together(self, task: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> list[ResultT]:
         """The task for every item, several at once: the service runs them in shared forward passes."""
-        return list(self._callers.map(task, items))
+        with ThreadPoolExecutor(CALLERS) as callers:
+            return list(callers.map(task, items))
 
 
 def split(text: str) -> tuple[str, str]:

@@ -17,11 +17,10 @@ BEFORE, AFTER, CONTROL = "#b8b8c4", "#d1495b", "#edae49"
 def save(path: Path, evaluation: Evaluation) -> None:
     """Draws the gap of each occupation on the left, the spreads on the right."""
     figure = Figure(figsize=(11, 5.6), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(2.4, 1))
+    left, right = figure.subplots(1, 2, width_ratios=(1.9, 1))
     draw_occupations(left, evaluation)
     draw_spreads(right, evaluation)
-    count = len(evaluation.clamps)
-    figure.suptitle(f"{count} of 46,080 neurons clamped: the occupation no longer decides the pronoun", fontsize=14)
+    figure.suptitle(f"{len(evaluation.clamps)} of {evaluation.neurons:,} neurons clamped", fontsize=15, weight="bold")
     figure.savefig(path, dpi=150)
 
 
@@ -49,7 +48,7 @@ def draw_spreads(axes: Axes, evaluation: Evaluation) -> None:
         evaluation.random_spread,
         evaluation.correlated.spread,
     ]
-    labels = ["as it is", "clamped", "random\nneurons", "only\ncorrelated"]
+    labels = ["as it is", "clamped", "random\nneurons", "that only\ncorrelate"]
     bars = axes.bar(labels, heights, color=[BEFORE, AFTER, CONTROL, CONTROL], width=0.7)
     axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.scatter([2] * len(random), random, color="black", s=12, zorder=3)

@@ -1,5 +1,7 @@
 """What the demo prints."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from rich import box
 from rich.columns import Columns
@@ -15,12 +17,12 @@ from demo.find import Step
 __all__ = ["introduction", "results", "step_line"]
 
 INTRODUCTION = """\
-Which pronoun does a small language model expect after "The nurse said that"? The [b]gap[/b] is
+Which pronoun does a small language model expect after "The nurse said that"? The [b]gap[/b] is \
 log p(" she") − log p(" he"): above 0 it expects "she", below 0 "he". The [b]spread[/b] is the standard deviation of \
 the gap over occupations, within templates: how much the occupation alone decides. We look for the neurons that \
 make it, clamp them for our own requests, and leave everyone else's alone."""
 
-CLAMP = "clamped: x → mean − (x − mean) / 2"
+FORMATS = (("", 3), ("+", 2), ("", 2))  # sign and digits of spread, mean and perplexity
 CAVEAT = (
     "The clamp takes gender itself, not the stereotype alone: the gap between mother, sister, queen … "
     "and father, brother, king … goes from {:.2f} to {:.2f}."
@@ -31,7 +33,7 @@ def introduction(console: Console) -> None:
     """What is measured, and on what."""
     console.rule("[b]patchclamp: clamp a model's idea of gender, for one request")
     console.print(INTRODUCTION)
-    parts = ((TRAINING, "to find the neurons"), (HELD_OUT, "held out, for the figures at the end"))
+    parts = ((TRAINING, "to find the neurons"), (HELD_OUT, "held out, for the results"))
     for material, purpose in parts:
         people, templates = len(material.occupations), len(material.templates)
         console.print(
@@ -42,8 +44,7 @@ def introduction(console: Console) -> None:
 def step_line(step: Step) -> str:
     """One neuron tried."""
     verdict = "[green]kept[/]   " if step.kept else "[dim]dropped[/]"
-    change = f"training spread {step.before:.3f} → {step.after:.3f}"
-    return f"{verdict} {str(step.clamp):<24} {change}, neutral text {100 * step.damage:+.2f} % perplexity"
+    return f"{verdict} {step.clamp!s:<22} {step.before:.3f} → {step.after:.3f}, perplexity {100 * step.damage:+.2f} %"
 
 
 def results(console: Console, evaluation: Evaluation) -> None:
@@ -67,16 +68,21 @@ def figures(evaluation: Evaluation) -> Table:
     table.add_row("as it is", *cells(evaluation.before))
     table.add_row(f"these {count} neurons clamped", *cells(evaluation.after), style="bold green")
     table.add_row(f"{count} that only correlate", *cells(evaluation.correlated))
-    for number, outcome in enumerate(evaluation.random, start=1):
-        table.add_row(f"{count} random, same layers ({number})", *cells(outcome), style="dim")
-    deviation = np.std([outcome.spread for outcome in evaluation.random])
-    table.add_row("random, mean ± sd", f"{evaluation.random_spread:.2f} ± {deviation:.2f}", "", "")
+    table.add_row(f"{count} random, {len(evaluation.random)} draws", *random_cells(evaluation.random))
     return table
 
 
-def cells(outcome: Outcome) -> tuple[str, str, str]:
+def cells(outcome: Outcome) -> tuple[str, ...]:
     """The figures of one row."""
-    return f"{outcome.spread:.2f}", f"{outcome.mean:+.2f}", f"{outcome.perplexity:.2f}"
+    values = (outcome.spread, outcome.mean, outcome.perplexity)
+    return tuple(f"{value:{sign}.{digits}f}" for value, (sign, digits) in zip(values, FORMATS, strict=True))
+
+
+def random_cells(draws: Sequence[Outcome]) -> Iterator[str]:
+    """The same over several draws: mean ± standard deviation."""
+    columns = zip(*((draw.spread, draw.mean, draw.perplexity) for draw in draws), strict=True)
+    for values, (sign, digits) in zip(columns, FORMATS, strict=True):
+        yield f"{np.mean(values):{sign}.{digits}f} ± {np.std(values):.{digits}f}"
 
 
 def occupations(evaluation: Evaluation) -> Table:
@@ -99,7 +105,7 @@ def side_by_side(each: Continuations) -> Table:
 
 def continuation(prompt: str, text: str, title: str) -> Panel:
     """One continuation, with its pronouns marked."""
-    body = Text.assemble((prompt, "dim"), text, "…")
+    body = Text.assemble((prompt, "dim"), text, "" if text.endswith(".") else " …")
     body.highlight_regex(r"(?i)\b(she|her|hers|herself)\b", "bold magenta")
     body.highlight_regex(r"(?i)\b(he|his|him|himself)\b", "bold cyan")
     return Panel(body, title=title)
@@ -111,5 +117,5 @@ def neighbours(evaluation: Evaluation) -> str:
     verdict = "[green]the same text[/]" if same else "[red]another text[/]"
     return (
         f"Beside the clamped requests the unclamped ones gave {verdict} as alone; their gaps differ by at most "
-        f"{evaluation.neighbour:.0e}, which is rounding."
+        f"{evaluation.neighbour:.1g}."
     )

@@ -71,7 +71,7 @@ class LimitSettings(BaseModel):
     """Tokens of all admitted requests that have not finished; more is refused at once."""
     batch_tokens: Positive = 512
     """Tokens of one forward pass when nobody is decoding."""
-    prefill_tokens: Positive = 64
+    prefill_tokens: Positive = 128
     """Prompt tokens that join a forward pass in which others decode."""
     cache_tokens: Positive = 65_536
     """Token slots of the key-value cache, per model."""

@@ -1,13 +1,14 @@
-"""`make bench`: every measurement, or those named ("generate plans extract transport edits")."""
+"""`make bench`: every measurement, or those named ("linear edits generate plans extract transport")."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.bench import edits, extract, generate, plans, transport
+from tests.bench import edits, extract, generate, linear, plans, transport
 
 # The transport measurement turns the plain models into engines, so it comes after those that need them plain.
 BENCHES = {
+    "linear": linear.run,
     "edits": edits.run,
     "generate": generate.run,
     "plans": plans.run,

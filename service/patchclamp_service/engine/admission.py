@@ -259,7 +259,7 @@ class Admission:
         return tokens
 
     def _by_length(self, tokens: Sequence[Tokens], sites: Sequence[Site]) -> list[int]:
-        """Sentences in the order they run: sorted by length, as far apart as finished ones may wait for earlier ones."""
+        """Sentences in the order they run: sorted by length, within what may wait for earlier sentences."""
         row_bytes = 4 * sum(site.width for site in sites)
         waiting = min(self._limits.buffered_bytes // row_bytes, _WINDOW_PASSES * self._limits.batch_tokens)
         order: list[int] = []

@@ -368,7 +368,7 @@ class Limits:
     """Tokens of all admitted requests that have not finished; more is refused at once."""
     batch_tokens: int = 512
     """Tokens of one forward pass when nobody is decoding."""
-    prefill_tokens: int = 64
+    prefill_tokens: int = 128
     """Prompt tokens that join a forward pass in which others decode: what they wait for it."""
     cache_tokens: int = 65_536
     """Token slots of the key-value cache; what a generation may need of it is reserved when it starts."""

@@ -17,6 +17,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from .attention import Layout, PackedAttention
 from .hooks import Instruments
+from .linear import accelerate
 from .programs import Captured, Demand, ProgramBuilder
 from .scheduler import Segment, Slot
 from .scheduler import Sequence as Tokens
@@ -63,6 +64,7 @@ class _Instrumented:
     """A model with its hooks: one forward pass, edited and read."""
 
     def __init__(self, model: PreTrainedModel, sites: SiteMap, device: torch.device) -> None:
+        accelerate(model)
         self.model = model
         self.device = device
         self.instruments = Instruments()

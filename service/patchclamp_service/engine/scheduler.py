@@ -107,7 +107,7 @@ class Budget:
     """What a pass and the cache may hold; see `requests.Limits`."""
 
     batch_tokens: int = 512
-    prefill_tokens: int = 64
+    prefill_tokens: int = 128
     running: int = 16
     cache_tokens: int = 65_536
 
