@@ -1,4 +1,4 @@
-"""What the clamp does on the held-out part, next to controls that should do nothing."""
+"""What the clamp does on the held-out part, next to controls."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ class Evaluation:
         clamps: The neurons found.
         before: Nothing clamped.
         after: The neurons found clamped.
-        correlated: As many neurons that correlate best with the gap, clamped likewise.
+        correlated: As many other neurons, those that correlate best with the gap, clamped likewise.
         random: As many random neurons of the same layers, clamped likewise; several draws.
         neighbour: Largest change of a gap, nothing clamped, from running beside requests with the clamp.
         gendered: Gap of words that mean a woman, less that of words that mean a man; before and after.
@@ -101,7 +101,7 @@ class Evaluation:
 def evaluate(lab: Lab, search: Search) -> Evaluation:
     """Measures the held-out part."""
     clamps = search.clamps
-    conditions = [(), clamps, only_correlated(search), *random_clamps(search)]
+    conditions = [(), clamps, correlated_others(search), *random_clamps(search)]
     before, after, correlated, *random = lab.together(partial(outcome, lab), conditions)
     return Evaluation(
         neurons=sum(search.recording.widths.values()),
@@ -130,8 +130,8 @@ def gaps_beside(lab: Lab, clamps: Sequence[Clamp]) -> Floats:
     return np.array(lab.together(lambda request: lab.gaps(*request), mixed)[::2])
 
 
-def only_correlated(search: Search) -> list[Clamp]:
-    """As many neurons as were found: those that go best with the gap but were not kept."""
+def correlated_others(search: Search) -> list[Clamp]:
+    """As many neurons as were found: of those not kept, the ones that go best with the gap."""
     rest = [clamp for clamp in search.correlated if clamp not in search.clamps]
     return rest[: len(search.clamps)]
 

@@ -17,7 +17,7 @@ BEFORE, AFTER, CONTROL = "#b8b8c4", "#d1495b", "#edae49"
 def save(path: Path, evaluation: Evaluation) -> None:
     """Draws the gap of each occupation on the left, the spreads on the right."""
     figure = Figure(figsize=(11, 5.6), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.9, 1))
+    left, right = figure.subplots(1, 2, width_ratios=(2.4, 1))
     draw_occupations(left, evaluation)
     draw_spreads(right, evaluation)
     figure.suptitle(f"{len(evaluation.clamps)} of {evaluation.neurons:,} neurons clamped", fontsize=15, weight="bold")
@@ -42,14 +42,9 @@ def draw_occupations(axes: Axes, evaluation: Evaluation) -> None:
 def draw_spreads(axes: Axes, evaluation: Evaluation) -> None:
     """A bar a condition; a dot a random draw."""
     random = [outcome.spread for outcome in evaluation.random]
-    heights = [
-        evaluation.before.spread,
-        evaluation.after.spread,
-        evaluation.random_spread,
-        evaluation.correlated.spread,
-    ]
-    labels = ["as it is", "clamped", "random\nneurons", "that only\ncorrelate"]
-    bars = axes.bar(labels, heights, color=[BEFORE, AFTER, CONTROL, CONTROL], width=0.7)
+    heights = [evaluation.before.spread, evaluation.after.spread, evaluation.random_spread]
+    labels = ["as it is", "clamped", f"{len(evaluation.clamps)} random\nneurons"]
+    bars = axes.bar(labels, heights, color=[BEFORE, AFTER, CONTROL], width=0.7)
     axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.scatter([2] * len(random), random, color="black", s=12, zorder=3)
     axes.set_ylabel("spread of the gap over held-out occupations")

@@ -23,6 +23,10 @@ the gap over occupations, within templates: how much the occupation alone decide
 make it, clamp them for our own requests, and leave everyone else's alone."""
 
 FORMATS = (("", 3), ("+", 2), ("", 2))  # sign and digits of spread, mean and perplexity
+CORRELATION = (
+    "Correlation alone does not find them: clamping the {} other neurons that go best with the gap takes the spread "
+    "from {:.2f} to {:.2f}."
+)
 CAVEAT = (
     "The clamp takes gender itself, not the stereotype alone: the gap between mother, sister, queen … "
     "and father, brother, king … goes from {:.2f} to {:.2f}."
@@ -51,6 +55,8 @@ def results(console: Console, evaluation: Evaluation) -> None:
     """The held-out figures, the occupations, the continuations and the neurons."""
     console.rule("[b]On held-out occupations and templates")
     console.print(Columns([figures(evaluation), occupations(evaluation)], padding=(0, 4)))
+    spreads = (evaluation.before.spread, evaluation.correlated.spread)
+    console.print(CORRELATION.format(len(evaluation.clamps), *spreads))
     console.print(CAVEAT.format(*evaluation.gendered))
     console.rule("[b]The same prompts, without and with the clamp, in one batch")
     console.print(Group(*(side_by_side(each) for each in evaluation.continuations)))
@@ -67,7 +73,7 @@ def figures(evaluation: Evaluation) -> Table:
     count = len(evaluation.clamps)
     table.add_row("as it is", *cells(evaluation.before))
     table.add_row(f"these {count} neurons clamped", *cells(evaluation.after), style="bold green")
-    table.add_row(f"{count} that only correlate", *cells(evaluation.correlated))
+    table.add_row(f"{count} others that correlate best", *cells(evaluation.correlated))
     table.add_row(f"{count} random, {len(evaluation.random)} draws", *random_cells(evaluation.random))
     return table
 

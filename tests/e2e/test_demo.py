@@ -7,7 +7,7 @@ import pytest
 
 from demo.clamp import Clamp, interventions
 from demo.data import GENDERED, HELD_OUT, SHOWN, TRAINING, Material, Prompts, fill
-from demo.evaluate import only_correlated, random_clamps
+from demo.evaluate import correlated_others, random_clamps
 from demo.find import Search
 from demo.lab import Lab, split
 from demo.recording import Recording
@@ -123,10 +123,10 @@ def test_kept_steps_make_the_spread_fall():
     assert all(later.before == earlier.after for earlier, later in pairwise(kept))
 
 
-def test_the_control_that_only_correlates_has_no_neuron_found():
+def test_the_correlated_control_has_no_neuron_found():
     search = Search(LinearLab(), MATERIAL, lambda line: None)
     list(search.run())
-    assert [clamp.index for clamp in only_correlated(search)] == [CORRELATED]
+    assert [clamp.index for clamp in correlated_others(search)] == [CORRELATED]
 
 
 def test_random_neurons_are_of_the_same_layer_and_repeat():

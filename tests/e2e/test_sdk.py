@@ -85,7 +85,8 @@ def test_captures_are_what_extraction_gives(address: str) -> None:
         ).result()
         (sentence,) = client.extract([PROMPT], ["layers.1.residual"])
     ways = (generation.captured_prompt["layers.1.residual"], sentence.activations["layers.1.residual"])
-    np.testing.assert_allclose(*(np.asarray(way, dtype=np.float64) for way in ways), atol=2e-2)
+    one, other = (way.astype(np.float64) for way in ways)
+    assert np.allclose(one, other, atol=2e-2)
     assert generation.tokens[0].captured["layers.1.residual"].shape == (1, 32)
 
 

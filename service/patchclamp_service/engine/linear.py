@@ -19,7 +19,7 @@ __all__ = ["accelerate"]
 def accelerate(module: nn.Module) -> int:
     """Lets every float32 linear layer on the CPU compute with oneDNN; returns how many. The weights are copied: the
     originals, mapped from their file, are not read again and cost no memory that is needed elsewhere."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return 0
     layers = [layer for layer in module.modules() if type(layer) is nn.Linear and _suits(layer)]
     with torch.inference_mode():
