@@ -23,7 +23,7 @@ class Clamp:
 
     def interventions(self) -> list[Intervention]:
         """x → mean − (x − mean) / 2, as two edits; the server folds them into one."""
-        return [scale(str(self), FACTOR), add(str(self), (1 - FACTOR) * self.mean)]
+        return [scale(str(self), FACTOR), add(str(self), round((1 - FACTOR) * self.mean, 4))]
 
 
 def interventions(clamps: Sequence[Clamp]) -> list[Intervention]:

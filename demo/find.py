@@ -88,7 +88,7 @@ class Search:
     def clamp(self, neuron: int) -> Clamp:
         """The clamp of a neuron at its mean over the training prompts."""
         site, index = self.recording.place(neuron)
-        return Clamp(site, index, float(self._mean[neuron]))
+        return Clamp(site, index, round(float(self._mean[neuron]), 3))
 
     @cached_property
     def _prompts(self) -> Prompts:
