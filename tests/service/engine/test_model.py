@@ -55,6 +55,7 @@ def cache(tmp_path: Path) -> Path:
         ("mine=openai-community/gpt2", ModelSpec("mine", "openai-community/gpt2")),
         (f"mine=/models/mine@sha256:{DIGEST}", ModelSpec("mine", "/models/mine", DIGEST)),
         (f"minilm-l6@sha256:{DIGEST}", ModelSpec("minilm-l6", "minilm-l6", DIGEST)),
+        ("small=gpt2", ModelSpec("small", "gpt2")),
     ],
 )
 def test_specs_parse(text: str, spec: ModelSpec) -> None:
@@ -70,7 +71,7 @@ def test_specs_parse(text: str, spec: ModelSpec) -> None:
         (f"{'x' * 64}=/models", "no name for a model"),
         ("gpt5", "no embedded model 'gpt5' (but smollm2-135m, minilm-l6)"),
         ("mine=", "neither a directory"),
-        ("mine=models", "neither a directory"),
+        ("mine=a/b/c", "neither a directory"),
         ("mine=https://example.org/x", "neither a directory"),
         ("mine=/models@sha256:", "no SHA-256 digest"),
         (f"mine=/models@sha256:{DIGEST.upper()}", "no SHA-256 digest"),
