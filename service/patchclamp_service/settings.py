@@ -61,7 +61,7 @@ class LimitSettings(BaseModel):
     """Most probable tokens returned with each token."""
     capture_bytes: Positive = 1 << 30
     """Bytes of activations that one request may capture."""
-    request_tokens: Positive = 1_000_000
+    request_tokens: Positive = 250_000
     """Tokens of all sentences or items of one request."""
     message_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 64 << 20
     """Bytes of a request message."""

@@ -3,6 +3,8 @@ that is wrong. Nothing here runs the model."""
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -36,6 +38,8 @@ __all__ = ["Admission"]
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 # At most so many passes of sentences are sorted by length together: no result is held back for longer.
 _WINDOW_PASSES = 64
+# Plans that callers are likely to share: small ones, with the same edits everywhere.
+_KEPT_PLANS, _KEPT_NEURONS = 128, 20_000
 
 
 class Admission:
@@ -50,7 +54,8 @@ class Admission:
         self._stop_ids = stop_ids
         self._decoder = decoder
         self._shares = shares
-        self._plans: dict[tuple[Intervention, ...], Plan] = {}
+        self._plans: OrderedDict[tuple[Intervention, ...], Plan] = OrderedDict()
+        self._lock = threading.Lock()
 
     # --- generate
 
@@ -217,6 +222,8 @@ class Admission:
         self._check_bytes(
             sum(len(sentence.rows) for sentence in tokens), sites, request.dtype, "sites", "capture_bytes"
         )
+        # Before words are made of them, all tokens of a sentence are held in float32.
+        self._check_bytes(max(len(sentence.ids) for sentence in tokens), sites, "float32", "sites", "capture_bytes")
         texts = [(sentence.ids, len(sentence.ids)) for sentence in tokens]
         plan = self._plan(request.interventions, texts, grows=False)
         words = isinstance(request.sentences[0], tuple)
@@ -294,17 +301,22 @@ class Admission:
         self, interventions: tuple[Intervention, ...], texts: Sequence[tuple[Sequence[int], int]], *, grows: bool
     ) -> Plan:
         """The plan of a request; callers of the same interventions share it, and with it their blocks of rows."""
-        plan = self._plans.get(interventions)
-        fresh = plan is None
+        with self._lock:
+            plan = self._plans.get(interventions)
         if plan is None:
             plan = checked_plan(interventions, self._sites, self._text.vocabulary, self._limits)
+            self._keep(interventions, plan)
         if plan:
             check_texts(plan, texts, grows=grows)
-        if fresh:
-            self._plans[interventions] = plan
-            if len(self._plans) > 256:
-                self._plans.pop(next(iter(self._plans)))
         return plan
+
+    def _keep(self, interventions: tuple[Intervention, ...], plan: Plan) -> None:
+        if plan.edited_neurons > _KEPT_NEURONS or not plan.everywhere:
+            return
+        with self._lock:
+            self._plans[interventions] = plan
+            if len(self._plans) > _KEPT_PLANS:
+                self._plans.popitem(last=False)
 
     def without_patches(
         self, interventions: tuple[Intervention, ...], values: Sequence[Sequence[float]]

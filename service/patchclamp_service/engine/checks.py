@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from .errors import InvalidRequest
 from .plan import Mask, Plan, Vocabulary
 from .requests import Add, Clip, Condition, Intervention, Limits, Positions, ProjectOut, Scale, Set
 from .site_map import Site, SiteMap
+
+# Interventions with positions × tokens, and × distinct combinations × neurons: about a second of work each.
+_MOST_WORK = 20_000_000
 
 __all__ = ["check_patch", "check_texts", "checked_plan"]
 
@@ -25,7 +29,8 @@ def checked_plan(interventions: Sequence[Intervention], sites: SiteMap, vocabula
             field="interventions",
         )
     found = [_check(edit, f"interventions[{number}]", sites, vocabulary) for number, edit in enumerate(interventions)]
-    plan = Plan(interventions, {site.name: site.width for site in found}, vocabulary)
+    named = [with_names_of_sites(edit, sites) for edit in interventions]
+    plan = Plan(named, {site.name: site.width for site in found}, vocabulary)
     if plan.edited_neurons > limits.edited_neurons:
         raise InvalidRequest(
             f"{plan.edited_neurons} edited neurons are more than the limit edited_neurons = {limits.edited_neurons}",
@@ -33,6 +38,12 @@ def checked_plan(interventions: Sequence[Intervention], sites: SiteMap, vocabula
             field="interventions",
         )
     return plan
+
+
+def with_names_of_sites(edit: Intervention, sites: SiteMap) -> Intervention:
+    """The same with the one name that a place goes by, where a module's end has a name of its own as a site."""
+    condition = edit.condition and replace(edit.condition, site=sites.find(edit.condition.site, "condition").name)
+    return replace(edit, site=sites.find(edit.site, "site").name, condition=condition)
 
 
 def _check(edit: Intervention, field: str, sites: SiteMap, vocabulary: Vocabulary) -> Site:
@@ -157,7 +168,9 @@ def check_texts(plan: Plan, texts: Sequence[tuple[Sequence[int], int]], *, grows
     `grows`: more tokens will be generated and run.
     """
     _check_position_indices(plan, texts)
+    _check_work(plan, sum(len(ids) for ids, _ in texts), "tokens")
     columns = _columns(plan, texts, grows=grows)
+    _check_work(plan, columns.shape[1] * plan.edited_neurons // max(len(plan.interventions), 1), "edits that differ")
     for number, edit in enumerate(plan.interventions):
         if not columns[number].any():
             raise InvalidRequest(
@@ -166,6 +179,18 @@ def check_texts(plan: Plan, texts: Sequence[tuple[Sequence[int], int]], *, grows
                 field=f"interventions[{number}].positions" if edit.positions != Positions() else "interventions",
             )
     _check_sets(plan, columns)
+
+
+def _check_work(plan: Plan, units: int, what: str) -> None:
+    """Positions are worked out edit by edit and token by token: what one request may cost is bounded."""
+    selective = 0 if plan.everywhere else len(plan.interventions)
+    if selective * units > _MOST_WORK:
+        raise InvalidRequest(
+            f"{selective} interventions with positions, times {units} {what}, are more than is worked out for one "
+            f"request ({_MOST_WORK}): use fewer, or positions that are alike",
+            reason="LIMIT_EXCEEDED",
+            field="interventions",
+        )
 
 
 def _check_position_indices(plan: Plan, texts: Sequence[tuple[Sequence[int], int]]) -> None:
@@ -198,11 +223,17 @@ def _check_sets(plan: Plan, columns: Mask) -> None:
             groups[edit.site, edit.condition].append(number)
     for numbers in groups.values():
         neurons, counts = np.unique(np.concatenate([plan.indices(number) for number in numbers]), return_counts=True)
-        for neuron in neurons[counts > 1]:
-            setters = [number for number in numbers if neuron in plan.indices(number)]
-            if (columns[setters].sum(0) > 1).any():
-                raise InvalidRequest(
-                    f"interventions {setters} set {plan.interventions[setters[0]].site}[{neuron}] at the same position",
-                    reason="CONFLICTING_SETS",
-                    field=f"interventions[{setters[-1]}].set",
-                )
+        shared = neurons[counts > 1]
+        if not len(shared):
+            continue
+        sets = np.stack([np.isin(shared, plan.indices(number)) for number in numbers])
+        met = (sets.T.astype(np.float32) @ columns[numbers].astype(np.float32)).max(1) > 1
+        if met.any():
+            place = int(np.argmax(met))
+            setters = [number for row, number in enumerate(numbers) if sets[row, place]]
+            raise InvalidRequest(
+                f"interventions {setters[:5]} set {plan.interventions[setters[0]].site}[{shared[place]}] "
+                "at the same position",
+                reason="CONFLICTING_SETS",
+                field=f"interventions[{setters[-1]}].set",
+            )

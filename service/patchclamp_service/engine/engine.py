@@ -91,6 +91,8 @@ class Engine:
         self._draining = False
         self._stopping = False
         self._works: set[EngineWork] = set()
+        # Threads of its own: a costly request at the door keeps nobody waiting elsewhere.
+        self._door = ThreadPoolExecutor(2, thread_name_prefix="patchclamp-door")
         self._off_thread = ThreadPoolExecutor(1, thread_name_prefix="patchclamp-rows")
         self._rows_ahead: deque[Future[None]] = deque()
         self._thread = threading.Thread(target=self._run, name="patchclamp-engine", daemon=True)
@@ -124,11 +126,11 @@ class Engine:
             NotReady: the engine is draining.
         """
         self._check_open()
-        if any(isinstance(edit.edit, Patch) for edit in request.interventions):
+        if any(isinstance(edit.edit, Patch) for edit in request.interventions[: self.limits.interventions]):
             request = replace(request, interventions=await self._resolved(request.interventions))
         slot: list[EngineWork] = []
         stream = Stream(lambda: self._post(lambda: self._cancel(slot[0])), lambda: self._post(lambda: None))
-        work = await asyncio.to_thread(self._admit, request, stream)
+        work = await asyncio.get_running_loop().run_in_executor(self._door, self._admit, request, stream)
         slot.append(work)
         self._enter(work)
         return stream
@@ -148,7 +150,8 @@ class Engine:
         for number, edit in enumerate(interventions):
             if isinstance(edit.edit, Patch):
                 check_patch(edit, number, self._sites)
-                values = await self._source_values(edit, edit.edit, number)
+                site = self._sites.find(edit.site, "site").name
+                values = await self._source_values(replace(edit, site=site), edit.edit, number)
                 found[number] = replace(edit, edit=Set(values))
         return tuple(found)
 
@@ -189,11 +192,13 @@ class Engine:
 
     def stop(self) -> None:
         """Stops the thread; requests that still run fail with NotReady."""
-        self._draining = True
+        with self._lock:
+            self._draining = True
         self._post(self._begin_stop)
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
         self._off_thread.shutdown()
+        self._door.shutdown(wait=False, cancel_futures=True)
 
     def _begin_stop(self) -> None:
         self._stopping = True
@@ -229,13 +234,18 @@ class Engine:
 
     @torch.inference_mode()
     def _run(self) -> None:
-        while self._go_on():
-            self._pause_slow_readers()
-            segments = self._scheduler.next_pass()
-            if segments:
-                self._step(segments)
-            else:
-                self._rest()
+        try:
+            while self._go_on():
+                self._pause_slow_readers()
+                segments = self._scheduler.next_pass()
+                if segments:
+                    self._step(segments)
+                else:
+                    self._rest()
+        except BaseException:
+            _log.exception("the engine's thread ended")
+        with self._lock:
+            self._draining = True
         for work in list(self._works):
             self._fail(work, NotReady("the server was shut down", reason="DRAINING", retry_after=5.0))
         self._runner.clear()
@@ -322,6 +332,9 @@ class Engine:
             action()
         except PatchclampError as error:
             self._fail(work, error)
+        except Exception as error:
+            _log.exception("what a request was given could not be used")
+            self._fail(work, EngineFailure(str(error)))
         else:
             if work.finished:
                 self._forget(work)

@@ -1,7 +1,7 @@
 """Faster matrix products on the CPU, without touching the model's modules.
 
 PyTorch's float32 linear goes through MKL, which packs the weight anew in every call: at the few rows of a decoding
-batch that costs as much as the product. oneDNN does not; it is 1.5 to 2 times as fast from 1 to 512 rows
+batch that costs as much as the product. oneDNN does not; it is up to 2 times as fast from a few rows to 512
 (`make bench ARGS=linear`). Each `nn.Linear` keeps its place, its weight and its hooks; only how it computes changes.
 """
 
@@ -39,8 +39,9 @@ def _product(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
 
     def forward(input: Tensor) -> Tensor:
         rows = input.reshape(-1, input.shape[-1])
-        if not len(rows):
-            return input.new_empty((*input.shape[:-1], layer.out_features))
+        # One row is a matrix-vector product, at which PyTorch's own is the faster; none is no product.
+        if len(rows) <= 1:
+            return linear(input, layer.weight, layer.bias)
         return linear(rows.to_mkldnn(), weight, bias).to_dense().view(*input.shape[:-1], layer.out_features)
 
     return forward

@@ -17,18 +17,21 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 
 def pooled(rows: Tensor, groups: Sequence[Sequence[int]], pooling: Pooling) -> Tensor:
-    """Rows of tokens [tokens, width] → one float32 row per group of positions; rows of empty groups mean nothing."""
+    """Rows of tokens [tokens, width] → one float32 row per group of positions; rows of empty groups are NaN."""
     if run := _run(groups):
         return rows[run].float()
     if pooling is not Pooling.AVERAGE:
         at = [_pick(group, pooling) for group in groups]
-        return rows.index_select(0, torch.tensor(at, device=rows.device)).float()
+        picked = rows.index_select(0, torch.tensor(at, device=rows.device)).float()
+        picked[[row for row, group in enumerate(groups) if not group]] = torch.nan
+        return picked
     sizes = [len(group) for group in groups]
     flat = torch.tensor([place for group in groups for place in group], dtype=torch.long, device=rows.device)
     chosen = rows.index_select(0, flat).float()
     owners = torch.repeat_interleave(torch.arange(len(sizes), device=rows.device), torch.tensor(sizes))
     sums = chosen.new_zeros((len(sizes), rows.shape[1])).index_add_(0, owners, chosen)
-    return sums / torch.tensor(sizes, device=rows.device).clamp(min=1)[:, None]
+    # 0 / 0 is NaN: a word without a token must not look like one.
+    return sums / torch.tensor(sizes, device=rows.device)[:, None]
 
 
 def _run(groups: Sequence[Sequence[int]]) -> slice | None:

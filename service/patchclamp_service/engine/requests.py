@@ -360,7 +360,7 @@ class Limits:
     stop_strings: int = 16
     top_logprobs: int = 20
     capture_bytes: int = 1 << 30
-    request_tokens: int = 1_000_000
+    request_tokens: int = 250_000
     message_bytes: int = 64 << 20
     running: int = 16
     """Generations decoding side by side."""

@@ -285,6 +285,8 @@ class PaddedRunner:
         }
         output, captured, edited = self._model.forward([entry], segment.count, inputs)
         logits = _split([entry], wanted, output.logits[0, list(wanted.get(id(segment), ()))])
+        if segment.ends and not segment.sequence.work.interactive:
+            self._caches.pop(segment.sequence)
         return Outcome([segment], logits, captured, edited)
 
     def moved(self, source: Slot, target: Slot, length: int) -> None:

@@ -82,7 +82,8 @@ def _choose_one(logits: Tensor, sampler: Sampler, seen: Sequence[int]) -> int:
         logits = _penalised(logits, seen, settings.repetition_penalty)
     if sampler.greedy:
         return int(logits.argmax())
-    logits = logits / settings.temperature
+    # The largest becomes 0 first, so that a tiny temperature cannot make infinities of all.
+    logits = (logits - logits.max()) / settings.temperature
     if not (settings.top_k or settings.top_p < 1 or settings.min_p):
         probabilities = torch.softmax(logits, -1)
         return _draw(probabilities, torch.arange(len(logits), device=logits.device), sampler)

@@ -126,6 +126,7 @@ class Scheduler:
         self._turns: deque[Work] = deque()
         self._decoding: list[Sequence] = []
         self._slots: dict[int, set[int]] = {}
+        self._claims: list[Sequence] = []
         self.cache_tokens_used = 0
 
     def add(self, work: Work) -> None:
@@ -137,6 +138,7 @@ class Scheduler:
         for queue in (self._waiting, self._turns):
             if work in queue:
                 queue.remove(work)
+        self._claims = [claim for claim in self._claims if claim.work is not work]
         held = [sequence for sequence in self._held(work) if sequence.slot]
         self._decoding = [sequence for sequence in self._decoding if sequence.work is not work]
         work.pending.clear()
@@ -220,14 +222,29 @@ class Scheduler:
 
     def _reserve(self, sequence: Sequence, tokens: int) -> bool:
         capacity = pool_capacity(tokens)
-        if self.cache_tokens_used and self.cache_tokens_used + capacity > self._budget.cache_tokens:
+        full = self.cache_tokens_used + capacity > self._budget.cache_tokens
+        if self._waits_behind(sequence) or (full and self.cache_tokens_used):
+            if sequence not in self._claims:
+                self._claims.append(sequence)
             return False
+        if sequence in self._claims:
+            self._claims.remove(sequence)
         taken = self._slots.setdefault(capacity, set())
         index = next(index for index in range(len(taken) + 1) if index not in taken)
         taken.add(index)
         self.cache_tokens_used += capacity
         sequence.slot = Slot(capacity, index)
         return True
+
+    def _waits_behind(self, sequence: Sequence) -> bool:
+        """Whether another sequence was refused room before this one asked. Room is given in the order of asking, or
+        those who ask for much would never find it."""
+        for claim in self._claims:
+            if claim is sequence:
+                return False
+            if not (claim.work.paused or claim.work.cancelled):
+                return True
+        return False
 
     def _free(self, sequence: Sequence) -> Slot:
         slot = sequence.slot
@@ -274,6 +291,7 @@ class Scheduler:
         """A whole family if it fits; else a chunk, for which the sequence needs a slot."""
         if sequence.slot is None:
             if sequence.family_remaining <= left or (sequence.atomic and alone):
+                self._claims = [claim for claim in self._claims if claim is not sequence]
                 return _whole(sequence)
             # What fits into a fresh pass waits for one; what never fits is cut into chunks.
             if sequence.atomic or sequence.family_remaining <= room or left <= 0:

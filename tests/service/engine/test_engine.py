@@ -535,3 +535,41 @@ async def test_two_sets_with_different_gates_are_allowed(bench_of, patch: Positi
     got = await bench.generate(edits(*both))
     fired = sum(edit.gate_firings for edit in got.completed.receipt.edits)
     assert fired == len(PROMPT) + len(got.ids) - 1
+
+
+@pytest.mark.parametrize("name", ["mlp.down_proj.input", "mlp.output", "self_attn.o_proj.input"])
+async def test_a_module_that_is_a_site_is_the_same_place(bench_of, name: str) -> None:
+    bench = bench_of("llama", NO_END)
+    alias = f"module:model.layers.1.{name}"
+    site = bench.sites.find(alias, "").name
+    gate = Condition(alias, 3, above=-100.0)
+    one, other = [
+        await bench.generate(edits(Intervention(place, Scale(-2.0), (1, 2), condition=gate))) for place in (alias, site)
+    ]
+    assert one.ids == other.ids
+    assert one.completed.receipt == other.completed.receipt
+    patched = await bench.generate(edits(Intervention(alias, Patch("a b", 0), (1,))))
+    assert patched.completed.receipt.edits[0].positions_edited
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(temperature=1e-38, seed=1), Sampling(temperature=1e-6, top_p=0.5, seed=1)]
+)
+async def test_next_to_no_temperature_is_greedy(bench_of, sampling: Sampling) -> None:
+    bench = bench_of("llama", NO_END)
+    greedy, cold = [
+        await bench.generate(GenerateRequest(token_ids=PROMPT, max_new_tokens=8, sampling=each))
+        for each in (Sampling(), sampling)
+    ]
+    assert cold.ids == greedy.ids
+
+
+async def test_positions_that_cost_too_much_to_work_out_are_refused(bench_of) -> None:
+    bench = bench_of("llama", NO_END)
+    many = tuple(
+        Intervention(SITE, Scale(1.0), (k % 48,), Positions(prompt=True, tokens=(" the",))) for k in range(1000)
+    )
+    request = ScoreRequest(tuple(ScoreItem("the nurse said that " * 8, " she") for _ in range(1000)), many)
+    with pytest.raises(InvalidRequest) as caught:
+        await bench.engine.submit(request)
+    assert caught.value.reason == "LIMIT_EXCEEDED"

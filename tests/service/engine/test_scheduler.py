@@ -154,3 +154,26 @@ def test_a_paused_work_gives_way_and_goes_on() -> None:
 @pytest.mark.parametrize(("tokens", "capacity"), [(1, 512), (512, 512), (513, 2048), (8192, 8192), (8193, 32768)])
 def test_pools_are_few(tokens: int, capacity: int) -> None:
     assert pool_capacity(tokens) == capacity
+
+
+def test_who_asks_for_much_of_the_cache_is_not_passed_by_for_ever() -> None:
+    scheduler = Scheduler(Budget(cache_tokens=2048, batch_tokens=64, prefill_tokens=16))
+    small = [generation(4, 40 + 7 * k) for k in range(4)]
+    for job in small:
+        scheduler.add(job.work)
+    long = bulk([600], atomic=False)
+    for number in range(400):
+        if number == 1:
+            scheduler.add(long.work)
+        segments = scheduler.next_pass()
+        scheduler.done(segments)
+        for segment in segments:
+            if segment.sequence.decoding and not segment.sequence.remaining:
+                segment.sequence.ids.append(0)
+        for job in list(small):
+            if finished(job):
+                small.remove(job)
+                scheduler.remove(job.work)
+                small.append(generation(4, 40))
+                scheduler.add(small[-1].work)
+    assert not long.sequences[0].remaining
