@@ -209,7 +209,7 @@ class ExtractActivationsResponse(_message.Message):
 
     @_builtins.property
     def masked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Rows of words that have no subword of their own: their values are meaningless and must not be used. Numbered
+        """Rows of words that have no subword of their own: their values are NaN and must not be used. Numbered
         within the sentence; on the first message of a sentence only.
         """
 
