@@ -58,6 +58,9 @@ def _check(edit: Intervention, field: str, sites: SiteMap, vocabulary: Vocabular
 
 def check_indices(indices: Sequence[int], site: Site, field: str) -> None:
     """Indices are in range, each once."""
+    given = np.asarray(indices, dtype=np.int64)
+    if not len(given) or (given.min() >= 0 and given.max() < site.width and len(np.unique(given)) == len(given)):
+        return
     seen: set[int] = set()
     for place, index in enumerate(indices):
         if not 0 <= index < site.width:
