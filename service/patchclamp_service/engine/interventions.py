@@ -16,13 +16,12 @@ import torch
 from torch import Tensor
 
 from .errors import EngineFailure
-from .plan import Counts, Stage
-from .requests import Condition
+from .plan import WHOLE_FROM, Counts, Stage
+from .requests import Condition, Floats
 
 __all__ = ["GateValues", "Operation", "Rows", "build_operations"]
 
-# Measured by `make bench ARGS=edits`: above this part of a row's neurons, computing the whole row is cheaper.
-DENSE_FROM = 0.2
+DENSE_FROM = WHOLE_FROM
 
 Rows = slice | Tensor
 """Rows of a pass: a run of them, or their flat indices."""
@@ -215,13 +214,18 @@ _NEUTRAL = {"scale": 1.0, "offset": 0.0, "low": -np.inf, "high": np.inf}
 
 
 def _dense(stages: Sequence[Stage], width: int, device: torch.device) -> _Numbers:
-    parts = []
+    rows = [stage.whole or _spread(stage, width) for stage in stages]
+    return _Numbers.of([np.stack(part) for part in zip(*rows, strict=True)], device)
+
+
+def _spread(stage: Stage, width: int) -> tuple[Floats, ...]:
+    """The numbers of a few neurons among the neutral ones of the others."""
+    rows = []
     for part in _PARTS:
-        rows = np.full((len(stages), width), _NEUTRAL[part], dtype=np.float32)
-        for row, stage in zip(rows, stages, strict=True):
-            row[stage.indices] = getattr(stage, part)
-        parts.append(rows)
-    return _Numbers.of(parts, device)
+        row = np.full(width, _NEUTRAL[part], dtype=np.float32)
+        row[stage.indices] = getattr(stage, part)
+        rows.append(row)
+    return tuple(rows)
 
 
 def as_rows(numbers: Sequence[int], device: torch.device) -> Rows:
