@@ -6,7 +6,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -20,11 +19,9 @@ from .requests import (
     GenerateRequest,
     Intervention,
     Limits,
-    Patch,
     Pooling,
     Sampling,
     ScoreRequest,
-    Set,
 )
 from .sampling import Sampler
 from .scheduler import Sequence as TokenSequence
@@ -317,16 +314,6 @@ class Admission:
             self._plans[interventions] = plan
             if len(self._plans) > _KEPT_PLANS:
                 self._plans.popitem(last=False)
-
-    def without_patches(
-        self, interventions: tuple[Intervention, ...], values: Sequence[Sequence[float]]
-    ) -> tuple[Intervention, ...]:
-        """The interventions with every patch replaced by the values read for it, in order."""
-        read = iter(values)
-        return tuple(
-            replace(edit, edit=Set(tuple(next(read)))) if isinstance(edit.edit, Patch) else edit
-            for edit in interventions
-        )
 
 
 def _at_most(count: int, limit: int, what: str, name: str, field: str) -> None:

@@ -153,26 +153,9 @@ class Scheduler:
         return not (self._decoding or self._waiting or any(self._ready()))
 
     @property
-    def waiting(self) -> int:
-        """Works that have not started."""
-        return len(self._waiting)
-
-    @property
-    def running(self) -> int:
-        """Works that have started or take turns."""
-        return len(self._turns) + len(self._decoding)
-
-    @property
     def decoding(self) -> list[Sequence]:
         """The sequences that decode, in the order of their slots."""
         return self._decoding
-
-    def works(self) -> Iterator[Work]:
-        """Every work there is, once."""
-        seen: dict[int, Work] = {}
-        for work in (*self._waiting, *self._turns, *(sequence.work for sequence in self._decoding)):
-            seen.setdefault(id(work), work)
-        yield from seen.values()
 
     def next_pass(self) -> list[Segment]:
         """The segments of the next pass: decoding rows first, then prompts."""

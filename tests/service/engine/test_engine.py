@@ -18,6 +18,7 @@ from patchclamp_service.engine.errors import (
     PatchclampError,
     Unsupported,
 )
+from patchclamp_service.engine.pooling import pooled
 from patchclamp_service.engine.requests import (
     Ablate,
     Add,
@@ -573,3 +574,9 @@ async def test_positions_that_cost_too_much_to_work_out_are_refused(bench_of) ->
     with pytest.raises(InvalidRequest) as caught:
         await bench.engine.submit(request)
     assert caught.value.reason == "LIMIT_EXCEEDED"
+
+
+@pytest.mark.parametrize("pooling", [Pooling.FIRST, Pooling.LAST, Pooling.AVERAGE])
+def test_a_word_without_a_token_has_no_number(pooling: Pooling) -> None:
+    rows = pooled(torch.arange(6.0).view(3, 2), ((0,), (), (1, 2)), pooling)
+    assert torch.isnan(rows).all(1).tolist() == [False, True, False]
