@@ -23,11 +23,15 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from patchclamp.v1 import common_pb2 as patchclamp_dot_v1_dot_common__pb2
+from patchclamp.v1 import corpora_pb2 as patchclamp_dot_v1_dot_corpora__pb2
 from patchclamp.v1 import intervention_pb2 as patchclamp_dot_v1_dot_intervention__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpatchclamp/v1/activations.proto\x12\rpatchclamp.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1apatchclamp/v1/common.proto\x1a patchclamp/v1/intervention.proto\"\xd5\x02\n\x19\x45xtractActivationsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\tsentences\x18\x02 \x03(\x0b\x32\x17.patchclamp.v1.SentenceB\x08\xbaH\x05\x92\x01\x02\x08\x01\x12\x1a\n\x05sites\x18\x03 \x03(\tB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80 \x12\x39\n\x0b\x61ggregation\x18\x04 \x01(\x0e\x32\x1a.patchclamp.v1.AggregationB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12-\n\x05\x64type\x18\x05 \x01(\x0e\x32\x14.patchclamp.v1.DTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x32\n\rinterventions\x18\x06 \x03(\x0b\x32\x1b.patchclamp.v1.Intervention\x12\x19\n\x11intervention_sets\x18\x07 \x03(\t\x12\x1e\n\x16include_special_tokens\x18\x08 \x01(\x08\"\\\n\x08Sentence\x12\x17\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01H\x00\x12%\n\x05words\x18\x02 \x01(\x0b\x32\x14.patchclamp.v1.WordsH\x00\x42\x10\n\x07\x63ontent\x12\x05\xbaH\x02\x08\x01\"&\n\x05Words\x12\x1d\n\x05words\x18\x01 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x08\x01\"\x04r\x02\x10\x01\"\xc7\x01\n\x1a\x45xtractActivationsResponse\x12\x10\n\x08sentence\x18\x01 \x01(\r\x12\x0e\n\x06tokens\x18\x02 \x03(\t\x12-\n\x08\x63\x61ptured\x18\x03 \x03(\x0b\x32\x1b.patchclamp.v1.CapturedSite\x12\x0e\n\x06masked\x18\x04 \x03(\r\x12\x12\n\nrow_offset\x18\x05 \x01(\r\x12\x34\n\x07\x61pplied\x18\x06 \x01(\x0b\x32#.patchclamp.v1.AppliedInterventions\"C\n\x0c\x43\x61pturedSite\x12\x0c\n\x04site\x18\x01 \x01(\t\x12%\n\x06values\x18\x02 \x01(\x0b\x32\x15.patchclamp.v1.Tensor*V\n\x0b\x41ggregation\x12\x1b\n\x17\x41GGREGATION_UNSPECIFIED\x10\x00\x12\x08\n\x04NONE\x10\x01\x12\t\n\x05\x46IRST\x10\x02\x12\x08\n\x04LAST\x10\x03\x12\x0b\n\x07\x41VERAGE\x10\x04\x32\x80\x01\n\x11\x41\x63tivationService\x12k\n\x12\x45xtractActivations\x12(.patchclamp.v1.ExtractActivationsRequest\x1a).patchclamp.v1.ExtractActivationsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpatchclamp/v1/activations.proto\x12\rpatchclamp.v1\x1a\x1b\x62uf/validate/validate.proto\x1a#google/longrunning/operations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apatchclamp/v1/common.proto\x1a\x1bpatchclamp/v1/corpora.proto\x1a patchclamp/v1/intervention.proto\"\xd5\x02\n\x19\x45xtractActivationsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\tsentences\x18\x02 \x03(\x0b\x32\x17.patchclamp.v1.SentenceB\x08\xbaH\x05\x92\x01\x02\x08\x01\x12\x1a\n\x05sites\x18\x03 \x03(\tB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80 \x12\x39\n\x0b\x61ggregation\x18\x04 \x01(\x0e\x32\x1a.patchclamp.v1.AggregationB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12-\n\x05\x64type\x18\x05 \x01(\x0e\x32\x14.patchclamp.v1.DTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x32\n\rinterventions\x18\x06 \x03(\x0b\x32\x1b.patchclamp.v1.Intervention\x12\x19\n\x11intervention_sets\x18\x07 \x03(\t\x12\x1e\n\x16include_special_tokens\x18\x08 \x01(\x08\"|\n\x08Sentence\x12\x17\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01H\x00\x12%\n\x05words\x18\x02 \x01(\x0b\x32\x14.patchclamp.v1.WordsH\x00\x12\x0e\n\x06second\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\tB\x10\n\x07\x63ontent\x12\x05\xbaH\x02\x08\x01\"&\n\x05Words\x12\x1d\n\x05words\x18\x01 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x08\x01\"\x04r\x02\x10\x01\"\xf5\x01\n\x1a\x45xtractActivationsResponse\x12\x10\n\x08sentence\x18\x01 \x01(\r\x12\x0e\n\x06tokens\x18\x02 \x03(\t\x12-\n\x08\x63\x61ptured\x18\x03 \x03(\x0b\x32\x1b.patchclamp.v1.CapturedSite\x12\x0e\n\x06masked\x18\x04 \x03(\r\x12\x12\n\nrow_offset\x18\x05 \x01(\r\x12\x34\n\x07\x61pplied\x18\x06 \x01(\x0b\x32#.patchclamp.v1.AppliedInterventions\x12\x15\n\rtarget_tokens\x18\x07 \x03(\t\x12\x15\n\rtarget_masked\x18\x08 \x03(\r\"C\n\x0c\x43\x61pturedSite\x12\x0c\n\x04site\x18\x01 \x01(\t\x12%\n\x06values\x18\x02 \x01(\x0b\x32\x15.patchclamp.v1.Tensor\"\x9e\x03\n\x1a\x43reateActivationSetRequest\x12\x19\n\x11\x61\x63tivation_set_id\x18\x01 \x01(\t\x12\x17\n\x06\x63orpus\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\r\n\x05model\x18\x03 \x01(\t\x12\x1a\n\x05sites\x18\x04 \x03(\tB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80 \x12\x39\n\x0b\x61ggregation\x18\x05 \x01(\x0e\x32\x1a.patchclamp.v1.AggregationB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12-\n\x05\x64type\x18\x06 \x01(\x0e\x32\x14.patchclamp.v1.DTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12*\n\x06\x66ilter\x18\x07 \x01(\x0b\x32\x1a.patchclamp.v1.TokenFilter\x12\x32\n\rinterventions\x18\x08 \x03(\x0b\x32\x1b.patchclamp.v1.Intervention\x12\x19\n\x11intervention_sets\x18\t \x03(\t\x12\x1e\n\x16include_special_tokens\x18\n \x01(\x08\x12\x1c\n\nrequest_id\x18\x0b \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\x84\x01\n\x0bTokenFilter\x12\x16\n\x05layer\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x15\n\rlabelled_only\x18\x02 \x01(\x08\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x11\n\tper_label\x18\x04 \x01(\x04\x12\x15\n\rper_word_type\x18\x05 \x01(\x04\x12\x0c\n\x04seed\x18\x06 \x01(\x04\"\x8b\x04\n\rActivationSet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63orpus\x18\x03 \x01(\t\x12\x15\n\rcorpus_digest\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x06 \x01(\t\x12\'\n\x05sites\x18\x07 \x03(\x0b\x32\x18.patchclamp.v1.SiteWidth\x12/\n\x0b\x61ggregation\x18\x08 \x01(\x0e\x32\x1a.patchclamp.v1.Aggregation\x12#\n\x05\x64type\x18\t \x01(\x0e\x32\x14.patchclamp.v1.DType\x12\x11\n\trow_count\x18\n \x01(\x04\x12\x16\n\x0esentence_count\x18\x0b \x01(\x04\x12\x14\n\x0cmasked_count\x18\x0c \x01(\x04\x12)\n\x06layers\x18\r \x03(\x0b\x32\x19.patchclamp.v1.LabelLayer\x12\x12\n\nsize_bytes\x18\x0e \x01(\x04\x12\x0e\n\x06sha256\x18\x0f \x01(\t\x12\x34\n\x07\x61pplied\x18\x10 \x01(\x0b\x32#.patchclamp.v1.AppliedInterventions\x12*\n\x06\x66ilter\x18\x11 \x01(\x0b\x32\x1a.patchclamp.v1.TokenFilter\"(\n\tSiteWidth\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\r\n\x05width\x18\x02 \x01(\r\"0\n\x17GetActivationSetRequest\x12\x15\n\x04name\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"N\n\x19ListActivationSetsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x12\n\npage_token\x18\x02 \x01(\t\"l\n\x1aListActivationSetsResponse\x12\x35\n\x0f\x61\x63tivation_sets\x18\x01 \x03(\x0b\x32\x1c.patchclamp.v1.ActivationSet\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"3\n\x1a\x44\x65leteActivationSetRequest\x12\x15\n\x04name\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"E\n\x1c\x44ownloadActivationSetRequest\x12\x15\n\x04name\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"N\n\tFileChunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x13\n\x0btotal_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"\x90\x01\n\x1eGetActivationStatisticsRequest\x12\x1f\n\x0e\x61\x63tivation_set\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12/\n\x07neurons\x18\x02 \x01(\x0b\x32\x16.patchclamp.v1.NeuronsB\x06\xbaH\x03\xc8\x01\x01\x12\r\n\x05layer\x18\x03 \x01(\t\x12\r\n\x05label\x18\x04 \x01(\t\"\xbb\x01\n\x14\x41\x63tivationStatistics\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12#\n\x04mean\x18\x02 \x01(\x0b\x32\x15.patchclamp.v1.Tensor\x12\'\n\x08variance\x18\x03 \x01(\x0b\x32\x15.patchclamp.v1.Tensor\x12\"\n\x03min\x18\x04 \x01(\x0b\x32\x15.patchclamp.v1.Tensor\x12\"\n\x03max\x18\x05 \x01(\x0b\x32\x15.patchclamp.v1.Tensor*\xa5\x01\n\x0b\x41ggregation\x12\x1b\n\x17\x41GGREGATION_UNSPECIFIED\x10\x00\x12\x08\n\x04NONE\x10\x01\x12\t\n\x05\x46IRST\x10\x02\x12\x08\n\x04LAST\x10\x03\x12\x0b\n\x07\x41VERAGE\x10\x04\x12\x12\n\x0eSENTENCE_FIRST\x10\x05\x12\x11\n\rSENTENCE_LAST\x10\x06\x12\x14\n\x10SENTENCE_AVERAGE\x10\x07\x12\x10\n\x0cSENTENCE_MAX\x10\x08\x32\xf9\x05\n\x11\x41\x63tivationService\x12k\n\x12\x45xtractActivations\x12(.patchclamp.v1.ExtractActivationsRequest\x1a).patchclamp.v1.ExtractActivationsResponse0\x01\x12\x86\x01\n\x13\x43reateActivationSet\x12).patchclamp.v1.CreateActivationSetRequest\x1a\x1d.google.longrunning.Operation\"%\xca\x41\"\n\rActivationSet\x12\x11OperationMetadata\x12X\n\x10GetActivationSet\x12&.patchclamp.v1.GetActivationSetRequest\x1a\x1c.patchclamp.v1.ActivationSet\x12i\n\x12ListActivationSets\x12(.patchclamp.v1.ListActivationSetsRequest\x1a).patchclamp.v1.ListActivationSetsResponse\x12X\n\x13\x44\x65leteActivationSet\x12).patchclamp.v1.DeleteActivationSetRequest\x1a\x16.google.protobuf.Empty\x12`\n\x15\x44ownloadActivationSet\x12+.patchclamp.v1.DownloadActivationSetRequest\x1a\x18.patchclamp.v1.FileChunk0\x01\x12m\n\x17GetActivationStatistics\x12-.patchclamp.v1.GetActivationStatisticsRequest\x1a#.patchclamp.v1.ActivationStatisticsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,18 +52,68 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENTENCE'].fields_by_name['text']._serialized_options = b'\272H\004r\002\020\001'
   _globals['_WORDS'].fields_by_name['words']._loaded_options = None
   _globals['_WORDS'].fields_by_name['words']._serialized_options = b'\272H\013\222\001\010\010\001\"\004r\002\020\001'
-  _globals['_AGGREGATION']._serialized_start=890
-  _globals['_AGGREGATION']._serialized_end=976
-  _globals['_EXTRACTACTIVATIONSREQUEST']._serialized_start=142
-  _globals['_EXTRACTACTIVATIONSREQUEST']._serialized_end=483
-  _globals['_SENTENCE']._serialized_start=485
-  _globals['_SENTENCE']._serialized_end=577
-  _globals['_WORDS']._serialized_start=579
-  _globals['_WORDS']._serialized_end=617
-  _globals['_EXTRACTACTIVATIONSRESPONSE']._serialized_start=620
-  _globals['_EXTRACTACTIVATIONSRESPONSE']._serialized_end=819
-  _globals['_CAPTUREDSITE']._serialized_start=821
-  _globals['_CAPTUREDSITE']._serialized_end=888
-  _globals['_ACTIVATIONSERVICE']._serialized_start=979
-  _globals['_ACTIVATIONSERVICE']._serialized_end=1107
+  _globals['_CREATEACTIVATIONSETREQUEST'].fields_by_name['corpus']._loaded_options = None
+  _globals['_CREATEACTIVATIONSETREQUEST'].fields_by_name['corpus']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_CREATEACTIVATIONSETREQUEST'].fields_by_name['sites']._loaded_options = None
+  _globals['_CREATEACTIVATIONSETREQUEST'].fields_by_name['sites']._serialized_options = b'\272H\010\222\001\005\010\001\020\200 '
+  _globals['_CREATEACTIVATIONSETREQUEST'].fields_by_name['aggregation']._loaded_options = None
+  _globals['_CREATEACTIVATIONSETREQUEST'].fields_by_name['aggregation']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_CREATEACTIVATIONSETREQUEST'].fields_by_name['dtype']._loaded_options = None
+  _globals['_CREATEACTIVATIONSETREQUEST'].fields_by_name['dtype']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_CREATEACTIVATIONSETREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CREATEACTIVATIONSETREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_TOKENFILTER'].fields_by_name['layer']._loaded_options = None
+  _globals['_TOKENFILTER'].fields_by_name['layer']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_GETACTIVATIONSETREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETACTIVATIONSETREQUEST'].fields_by_name['name']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_LISTACTIVATIONSETSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTACTIVATIONSETSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_DELETEACTIVATIONSETREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DELETEACTIVATIONSETREQUEST'].fields_by_name['name']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_DOWNLOADACTIVATIONSETREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DOWNLOADACTIVATIONSETREQUEST'].fields_by_name['name']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_GETACTIVATIONSTATISTICSREQUEST'].fields_by_name['activation_set']._loaded_options = None
+  _globals['_GETACTIVATIONSTATISTICSREQUEST'].fields_by_name['activation_set']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_GETACTIVATIONSTATISTICSREQUEST'].fields_by_name['neurons']._loaded_options = None
+  _globals['_GETACTIVATIONSTATISTICSREQUEST'].fields_by_name['neurons']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_ACTIVATIONSERVICE'].methods_by_name['CreateActivationSet']._loaded_options = None
+  _globals['_ACTIVATIONSERVICE'].methods_by_name['CreateActivationSet']._serialized_options = b'\312A\"\n\rActivationSet\022\021OperationMetadata'
+  _globals['_AGGREGATION']._serialized_start=2998
+  _globals['_AGGREGATION']._serialized_end=3163
+  _globals['_EXTRACTACTIVATIONSREQUEST']._serialized_start=270
+  _globals['_EXTRACTACTIVATIONSREQUEST']._serialized_end=611
+  _globals['_SENTENCE']._serialized_start=613
+  _globals['_SENTENCE']._serialized_end=737
+  _globals['_WORDS']._serialized_start=739
+  _globals['_WORDS']._serialized_end=777
+  _globals['_EXTRACTACTIVATIONSRESPONSE']._serialized_start=780
+  _globals['_EXTRACTACTIVATIONSRESPONSE']._serialized_end=1025
+  _globals['_CAPTUREDSITE']._serialized_start=1027
+  _globals['_CAPTUREDSITE']._serialized_end=1094
+  _globals['_CREATEACTIVATIONSETREQUEST']._serialized_start=1097
+  _globals['_CREATEACTIVATIONSETREQUEST']._serialized_end=1511
+  _globals['_TOKENFILTER']._serialized_start=1514
+  _globals['_TOKENFILTER']._serialized_end=1646
+  _globals['_ACTIVATIONSET']._serialized_start=1649
+  _globals['_ACTIVATIONSET']._serialized_end=2172
+  _globals['_SITEWIDTH']._serialized_start=2174
+  _globals['_SITEWIDTH']._serialized_end=2214
+  _globals['_GETACTIVATIONSETREQUEST']._serialized_start=2216
+  _globals['_GETACTIVATIONSETREQUEST']._serialized_end=2264
+  _globals['_LISTACTIVATIONSETSREQUEST']._serialized_start=2266
+  _globals['_LISTACTIVATIONSETSREQUEST']._serialized_end=2344
+  _globals['_LISTACTIVATIONSETSRESPONSE']._serialized_start=2346
+  _globals['_LISTACTIVATIONSETSRESPONSE']._serialized_end=2454
+  _globals['_DELETEACTIVATIONSETREQUEST']._serialized_start=2456
+  _globals['_DELETEACTIVATIONSETREQUEST']._serialized_end=2507
+  _globals['_DOWNLOADACTIVATIONSETREQUEST']._serialized_start=2509
+  _globals['_DOWNLOADACTIVATIONSETREQUEST']._serialized_end=2578
+  _globals['_FILECHUNK']._serialized_start=2580
+  _globals['_FILECHUNK']._serialized_end=2658
+  _globals['_GETACTIVATIONSTATISTICSREQUEST']._serialized_start=2661
+  _globals['_GETACTIVATIONSTATISTICSREQUEST']._serialized_end=2805
+  _globals['_ACTIVATIONSTATISTICS']._serialized_start=2808
+  _globals['_ACTIVATIONSTATISTICS']._serialized_end=2995
+  _globals['_ACTIVATIONSERVICE']._serialized_start=3166
+  _globals['_ACTIVATIONSERVICE']._serialized_end=3927
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,8 @@
 import grpc
 import warnings
 
+from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from patchclamp.v1 import activations_pb2 as patchclamp_dot_v1_dot_activations__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
@@ -40,6 +42,36 @@ class ActivationServiceStub(object):
                 request_serializer=patchclamp_dot_v1_dot_activations__pb2.ExtractActivationsRequest.SerializeToString,
                 response_deserializer=patchclamp_dot_v1_dot_activations__pb2.ExtractActivationsResponse.FromString,
                 _registered_method=True)
+        self.CreateActivationSet = channel.unary_unary(
+                '/patchclamp.v1.ActivationService/CreateActivationSet',
+                request_serializer=patchclamp_dot_v1_dot_activations__pb2.CreateActivationSetRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
+        self.GetActivationSet = channel.unary_unary(
+                '/patchclamp.v1.ActivationService/GetActivationSet',
+                request_serializer=patchclamp_dot_v1_dot_activations__pb2.GetActivationSetRequest.SerializeToString,
+                response_deserializer=patchclamp_dot_v1_dot_activations__pb2.ActivationSet.FromString,
+                _registered_method=True)
+        self.ListActivationSets = channel.unary_unary(
+                '/patchclamp.v1.ActivationService/ListActivationSets',
+                request_serializer=patchclamp_dot_v1_dot_activations__pb2.ListActivationSetsRequest.SerializeToString,
+                response_deserializer=patchclamp_dot_v1_dot_activations__pb2.ListActivationSetsResponse.FromString,
+                _registered_method=True)
+        self.DeleteActivationSet = channel.unary_unary(
+                '/patchclamp.v1.ActivationService/DeleteActivationSet',
+                request_serializer=patchclamp_dot_v1_dot_activations__pb2.DeleteActivationSetRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.DownloadActivationSet = channel.unary_stream(
+                '/patchclamp.v1.ActivationService/DownloadActivationSet',
+                request_serializer=patchclamp_dot_v1_dot_activations__pb2.DownloadActivationSetRequest.SerializeToString,
+                response_deserializer=patchclamp_dot_v1_dot_activations__pb2.FileChunk.FromString,
+                _registered_method=True)
+        self.GetActivationStatistics = channel.unary_unary(
+                '/patchclamp.v1.ActivationService/GetActivationStatistics',
+                request_serializer=patchclamp_dot_v1_dot_activations__pb2.GetActivationStatisticsRequest.SerializeToString,
+                response_deserializer=patchclamp_dot_v1_dot_activations__pb2.ActivationStatistics.FromString,
+                _registered_method=True)
 
 
 class ActivationServiceServicer(object):
@@ -54,6 +86,50 @@ class ActivationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateActivationSet(self, request, context):
+        """Extracts the activations of a whole corpus to a file on the server. The operation's response is an ActivationSet,
+        its metadata an OperationMetadata. Runs between the requests of others; survives a restart of the server. What
+        can be seen without running the model is refused at once. RESOURCE_EXHAUSTED when the disk cannot hold it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetActivationSet(self, request, context):
+        """One activation set that is complete. NOT_FOUND where there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListActivationSets(self, request, context):
+        """Lists the complete activation sets, ordered by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteActivationSet(self, request, context):
+        """Removes an activation set. FAILED_PRECONDITION while an operation reads it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadActivationSet(self, request, context):
+        """The file of an activation set (HDF5), from any offset on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetActivationStatistics(self, request, context):
+        """Mean, variance and range of neurons over the rows of a set, or over those of one label.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ActivationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +137,36 @@ def add_ActivationServiceServicer_to_server(servicer, server):
                     servicer.ExtractActivations,
                     request_deserializer=patchclamp_dot_v1_dot_activations__pb2.ExtractActivationsRequest.FromString,
                     response_serializer=patchclamp_dot_v1_dot_activations__pb2.ExtractActivationsResponse.SerializeToString,
+            ),
+            'CreateActivationSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateActivationSet,
+                    request_deserializer=patchclamp_dot_v1_dot_activations__pb2.CreateActivationSetRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'GetActivationSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetActivationSet,
+                    request_deserializer=patchclamp_dot_v1_dot_activations__pb2.GetActivationSetRequest.FromString,
+                    response_serializer=patchclamp_dot_v1_dot_activations__pb2.ActivationSet.SerializeToString,
+            ),
+            'ListActivationSets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListActivationSets,
+                    request_deserializer=patchclamp_dot_v1_dot_activations__pb2.ListActivationSetsRequest.FromString,
+                    response_serializer=patchclamp_dot_v1_dot_activations__pb2.ListActivationSetsResponse.SerializeToString,
+            ),
+            'DeleteActivationSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteActivationSet,
+                    request_deserializer=patchclamp_dot_v1_dot_activations__pb2.DeleteActivationSetRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'DownloadActivationSet': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadActivationSet,
+                    request_deserializer=patchclamp_dot_v1_dot_activations__pb2.DownloadActivationSetRequest.FromString,
+                    response_serializer=patchclamp_dot_v1_dot_activations__pb2.FileChunk.SerializeToString,
+            ),
+            'GetActivationStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetActivationStatistics,
+                    request_deserializer=patchclamp_dot_v1_dot_activations__pb2.GetActivationStatisticsRequest.FromString,
+                    response_serializer=patchclamp_dot_v1_dot_activations__pb2.ActivationStatistics.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +197,168 @@ class ActivationService(object):
             '/patchclamp.v1.ActivationService/ExtractActivations',
             patchclamp_dot_v1_dot_activations__pb2.ExtractActivationsRequest.SerializeToString,
             patchclamp_dot_v1_dot_activations__pb2.ExtractActivationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateActivationSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchclamp.v1.ActivationService/CreateActivationSet',
+            patchclamp_dot_v1_dot_activations__pb2.CreateActivationSetRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetActivationSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchclamp.v1.ActivationService/GetActivationSet',
+            patchclamp_dot_v1_dot_activations__pb2.GetActivationSetRequest.SerializeToString,
+            patchclamp_dot_v1_dot_activations__pb2.ActivationSet.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListActivationSets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchclamp.v1.ActivationService/ListActivationSets',
+            patchclamp_dot_v1_dot_activations__pb2.ListActivationSetsRequest.SerializeToString,
+            patchclamp_dot_v1_dot_activations__pb2.ListActivationSetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteActivationSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchclamp.v1.ActivationService/DeleteActivationSet',
+            patchclamp_dot_v1_dot_activations__pb2.DeleteActivationSetRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadActivationSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/patchclamp.v1.ActivationService/DownloadActivationSet',
+            patchclamp_dot_v1_dot_activations__pb2.DownloadActivationSetRequest.SerializeToString,
+            patchclamp_dot_v1_dot_activations__pb2.FileChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetActivationStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchclamp.v1.ActivationService/GetActivationStatistics',
+            patchclamp_dot_v1_dot_activations__pb2.GetActivationStatisticsRequest.SerializeToString,
+            patchclamp_dot_v1_dot_activations__pb2.ActivationStatistics.FromString,
             options,
             channel_credentials,
             insecure,

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apatchclamp/v1/common.proto\x12\rpatchclamp.v1\x1a\x1b\x62uf/validate/validate.proto\"d\n\x06Tensor\x12-\n\x05\x64type\x18\x01 \x01(\x0e\x32\x14.patchclamp.v1.DTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\x05shape\x18\x02 \x03(\x03\x42\x0e\xbaH\x0b\x92\x01\x08\x10\x08\"\x04\"\x02(\x00\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"@\n\x07Neurons\x12\x18\n\x04site\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x04\x12\x1b\n\x07indices\x18\x02 \x03(\rB\n\xbaH\x07\x92\x01\x04\x10\x80\x80@*f\n\x05\x44Type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x46LOAT32\x10\x01\x12\x0b\n\x07\x46LOAT16\x10\x02\x12\x0c\n\x08\x42\x46LOAT16\x10\x03\x12\t\n\x05INT64\x10\x04\x12\t\n\x05INT32\x10\x05\x12\x08\n\x04\x42OOL\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apatchclamp/v1/common.proto\x12\rpatchclamp.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"d\n\x06Tensor\x12-\n\x05\x64type\x18\x01 \x01(\x0e\x32\x14.patchclamp.v1.DTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\x05shape\x18\x02 \x03(\x03\x42\x0e\xbaH\x0b\x92\x01\x08\x10\x08\"\x04\"\x02(\x00\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"@\n\x07Neurons\x12\x18\n\x04site\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x04\x12\x1b\n\x07indices\x18\x02 \x03(\rB\n\xbaH\x07\x92\x01\x04\x10\x80\x80@\"\xee\x01\n\x11OperationMetadata\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x0c\n\x04\x64one\x18\x04 \x01(\x04\x12\r\n\x05total\x18\x05 \x01(\x04\x12\x0c\n\x04rate\x18\x06 \x01(\x01\x12\x0c\n\x04unit\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\n \x01(\r*f\n\x05\x44Type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x46LOAT32\x10\x01\x12\x0b\n\x07\x46LOAT16\x10\x02\x12\x0c\n\x08\x42\x46LOAT16\x10\x03\x12\t\n\x05INT64\x10\x04\x12\t\n\x05INT32\x10\x05\x12\x08\n\x04\x42OOL\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,10 +41,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NEURONS'].fields_by_name['site']._serialized_options = b'\272H\007r\005\020\001\030\200\004'
   _globals['_NEURONS'].fields_by_name['indices']._loaded_options = None
   _globals['_NEURONS'].fields_by_name['indices']._serialized_options = b'\272H\007\222\001\004\020\200\200@'
-  _globals['_DTYPE']._serialized_start=242
-  _globals['_DTYPE']._serialized_end=344
-  _globals['_TENSOR']._serialized_start=74
-  _globals['_TENSOR']._serialized_end=174
-  _globals['_NEURONS']._serialized_start=176
-  _globals['_NEURONS']._serialized_end=240
+  _globals['_DTYPE']._serialized_start=516
+  _globals['_DTYPE']._serialized_end=618
+  _globals['_TENSOR']._serialized_start=107
+  _globals['_TENSOR']._serialized_end=207
+  _globals['_NEURONS']._serialized_start=209
+  _globals['_NEURONS']._serialized_end=273
+  _globals['_OPERATIONMETADATA']._serialized_start=276
+  _globals['_OPERATIONMETADATA']._serialized_end=514
 # @@protoc_insertion_point(module_scope)

@@ -614,3 +614,309 @@ class ItemScore(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ItemScore: _TypeAlias = ItemScore  # noqa: Y015
+
+@_typing.final
+class ClassifyRequest(_message.Message):
+    """Asks for classes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    SENTENCES_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    INTERVENTIONS_FIELD_NUMBER: _builtins.int
+    INTERVENTION_SETS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """"models/sentiment"; empty: the server's default model."""
+    top: _builtins.int
+    """How many of the most probable classes to return, best first; 0: all."""
+    @_builtins.property
+    def sentences(self) -> _containers.RepeatedCompositeFieldContainer[_activations_pb2.Sentence]:
+        """What to classify; at least one. All of text, all of words or all pairs. A token-classification head takes words
+        (or text, which is split at blanks) and gives a result for each.
+        """
+
+    @_builtins.property
+    def interventions(self) -> _containers.RepeatedCompositeFieldContainer[_intervention_pb2.Intervention]:
+        """Edits, the same for every sentence."""
+
+    @_builtins.property
+    def intervention_sets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Named sets, as in GenerateRequest."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        sentences: _abc.Iterable[_activations_pb2.Sentence] | None = ...,
+        top: _builtins.int = ...,
+        interventions: _abc.Iterable[_intervention_pb2.Intervention] | None = ...,
+        intervention_sets: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["intervention_sets", b"intervention_sets", "interventions", b"interventions", "model", b"model", "sentences", b"sentences", "top", b"top"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassifyRequest: _TypeAlias = ClassifyRequest  # noqa: Y015
+
+@_typing.final
+class ClassifyResponse(_message.Message):
+    """Classes, in the order of the sentences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    APPLIED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___Classification]:
+        """One entry a sentence."""
+
+    @_builtins.property
+    def applied(self) -> _intervention_pb2.AppliedInterventions:
+        """What was done to the activations, added up over the sentences."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___Classification] | None = ...,
+        applied: _intervention_pb2.AppliedInterventions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassifyResponse: _TypeAlias = ClassifyResponse  # noqa: Y015
+
+@_typing.final
+class Classification(_message.Message):
+    """Classes of one sentence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASSES_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassScore]:
+        """The sentence's classes, most probable first; of a sequence-classification head."""
+
+    @_builtins.property
+    def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___WordClassification]:
+        """One entry a word; of a token-classification head."""
+
+    def __init__(
+        self,
+        *,
+        classes: _abc.Iterable[Global___ClassScore] | None = ...,
+        words: _abc.Iterable[Global___WordClassification] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Classification: _TypeAlias = Classification  # noqa: Y015
+
+@_typing.final
+class WordClassification(_message.Message):
+    """Classes of one word: those of its first subword."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORD_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    word: _builtins.str
+    """The word."""
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassScore]:
+        """Its classes, most probable first; none for a word without a subword."""
+
+    def __init__(
+        self,
+        *,
+        word: _builtins.str = ...,
+        classes: _abc.Iterable[Global___ClassScore] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "word", b"word"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WordClassification: _TypeAlias = WordClassification  # noqa: Y015
+
+@_typing.final
+class ClassScore(_message.Message):
+    """A class."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    LOGIT_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Its index, from 0."""
+    label: _builtins.str
+    """Its label."""
+    logit: _builtins.float
+    """What the head gave."""
+    probability: _builtins.float
+    """Softmax over the classes (for heads with several labels at once or a regression: the sigmoid, or the logit itself)."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        label: _builtins.str = ...,
+        logit: _builtins.float = ...,
+        probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "label", b"label", "logit", b"logit", "probability", b"probability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassScore: _TypeAlias = ClassScore  # noqa: Y015
+
+@_typing.final
+class FillMaskRequest(_message.Message):
+    """Asks for what masks hide."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    INTERVENTIONS_FIELD_NUMBER: _builtins.int
+    INTERVENTION_SETS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """"models/bert"; empty: the server's default model."""
+    top: _builtins.int
+    """How many of the most probable tokens to return for each mask; 0: 5."""
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Texts with at least one mask token each, as Model.mask_token says: "Paris is the [MASK] of France."."""
+
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens to return for each mask too, whatever their rank; each must be one token of the vocabulary."""
+
+    @_builtins.property
+    def interventions(self) -> _containers.RepeatedCompositeFieldContainer[_intervention_pb2.Intervention]:
+        """Edits, the same for every text."""
+
+    @_builtins.property
+    def intervention_sets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Named sets, as in GenerateRequest."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        top: _builtins.int = ...,
+        targets: _abc.Iterable[_builtins.str] | None = ...,
+        interventions: _abc.Iterable[_intervention_pb2.Intervention] | None = ...,
+        intervention_sets: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["intervention_sets", b"intervention_sets", "interventions", b"interventions", "model", b"model", "targets", b"targets", "texts", b"texts", "top", b"top"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FillMaskRequest: _TypeAlias = FillMaskRequest  # noqa: Y015
+
+@_typing.final
+class FillMaskResponse(_message.Message):
+    """What masks hide, in the order of the texts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    APPLIED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilledText]:
+        """One entry a text."""
+
+    @_builtins.property
+    def applied(self) -> _intervention_pb2.AppliedInterventions:
+        """What was done to the activations, added up over the texts."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___FilledText] | None = ...,
+        applied: _intervention_pb2.AppliedInterventions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FillMaskResponse: _TypeAlias = FillMaskResponse  # noqa: Y015
+
+@_typing.final
+class FilledText(_message.Message):
+    """The masks of one text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MASKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def masks(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilledMask]:
+        """One entry a mask, from left to right."""
+
+    def __init__(
+        self,
+        *,
+        masks: _abc.Iterable[Global___FilledMask] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["masks", b"masks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FilledText: _TypeAlias = FilledText  # noqa: Y015
+
+@_typing.final
+class FilledMask(_message.Message):
+    """What one mask may hide."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Its position, counted in tokens with the special ones."""
+    @_builtins.property
+    def top(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
+        """The most probable tokens, best first."""
+
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
+        """The targets, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        top: _abc.Iterable[Global___TokenLogprob] | None = ...,
+        targets: _abc.Iterable[Global___TokenLogprob] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "targets", b"targets", "top", b"top"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FilledMask: _TypeAlias = FilledMask  # noqa: Y015

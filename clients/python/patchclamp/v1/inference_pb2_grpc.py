@@ -45,6 +45,16 @@ class InferenceServiceStub(object):
                 request_serializer=patchclamp_dot_v1_dot_inference__pb2.ScoreRequest.SerializeToString,
                 response_deserializer=patchclamp_dot_v1_dot_inference__pb2.ScoreResponse.FromString,
                 _registered_method=True)
+        self.Classify = channel.unary_unary(
+                '/patchclamp.v1.InferenceService/Classify',
+                request_serializer=patchclamp_dot_v1_dot_inference__pb2.ClassifyRequest.SerializeToString,
+                response_deserializer=patchclamp_dot_v1_dot_inference__pb2.ClassifyResponse.FromString,
+                _registered_method=True)
+        self.FillMask = channel.unary_unary(
+                '/patchclamp.v1.InferenceService/FillMask',
+                request_serializer=patchclamp_dot_v1_dot_inference__pb2.FillMaskRequest.SerializeToString,
+                response_deserializer=patchclamp_dot_v1_dot_inference__pb2.FillMaskResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer(object):
@@ -52,7 +62,8 @@ class InferenceServiceServicer(object):
     """
 
     def Generate(self, request, context):
-        """Continues a prompt; one message a token, then one that completes. FAILED_PRECONDITION on an encoder.
+        """Continues a prompt; one message a token, then one that completes. An encoder-decoder reads the prompt with its
+        encoder and writes with its decoder. FAILED_PRECONDITION on a model without a language head.
         RESOURCE_EXHAUSTED with RetryInfo at once when the queue is full. Cancelling stops the work within one step.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -60,8 +71,23 @@ class InferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Score(self, request, context):
-        """Log-probability of each continuation after its prompt. Equal prompts are computed once. FAILED_PRECONDITION on
-        an encoder.
+        """Log-probability of each continuation after its prompt (for an encoder-decoder: of each output for its input).
+        Equal prompts are computed once. FAILED_PRECONDITION on a model without a language head.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Classify(self, request, context):
+        """Classes of texts (sequence-classification heads) or of their words (token-classification heads).
+        FAILED_PRECONDITION on a model without such a head.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FillMask(self, request, context):
+        """What may stand in place of mask tokens. FAILED_PRECONDITION on a model without a masked-language head.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,6 +105,16 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Score,
                     request_deserializer=patchclamp_dot_v1_dot_inference__pb2.ScoreRequest.FromString,
                     response_serializer=patchclamp_dot_v1_dot_inference__pb2.ScoreResponse.SerializeToString,
+            ),
+            'Classify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Classify,
+                    request_deserializer=patchclamp_dot_v1_dot_inference__pb2.ClassifyRequest.FromString,
+                    response_serializer=patchclamp_dot_v1_dot_inference__pb2.ClassifyResponse.SerializeToString,
+            ),
+            'FillMask': grpc.unary_unary_rpc_method_handler(
+                    servicer.FillMask,
+                    request_deserializer=patchclamp_dot_v1_dot_inference__pb2.FillMaskRequest.FromString,
+                    response_serializer=patchclamp_dot_v1_dot_inference__pb2.FillMaskResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +172,60 @@ class InferenceService(object):
             '/patchclamp.v1.InferenceService/Score',
             patchclamp_dot_v1_dot_inference__pb2.ScoreRequest.SerializeToString,
             patchclamp_dot_v1_dot_inference__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Classify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchclamp.v1.InferenceService/Classify',
+            patchclamp_dot_v1_dot_inference__pb2.ClassifyRequest.SerializeToString,
+            patchclamp_dot_v1_dot_inference__pb2.ClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FillMask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchclamp.v1.InferenceService/FillMask',
+            patchclamp_dot_v1_dot_inference__pb2.FillMaskRequest.SerializeToString,
+            patchclamp_dot_v1_dot_inference__pb2.FillMaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

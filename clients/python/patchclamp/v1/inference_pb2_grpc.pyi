@@ -34,13 +34,20 @@ class InferenceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> InferenceServiceAsyncStub: ...
     Generate: _grpc.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]
-    """Continues a prompt; one message a token, then one that completes. FAILED_PRECONDITION on an encoder.
+    """Continues a prompt; one message a token, then one that completes. An encoder-decoder reads the prompt with its
+    encoder and writes with its decoder. FAILED_PRECONDITION on a model without a language head.
     RESOURCE_EXHAUSTED with RetryInfo at once when the queue is full. Cancelling stops the work within one step.
     """
     Score: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ScoreRequest, _inference_pb2.ScoreResponse]
-    """Log-probability of each continuation after its prompt. Equal prompts are computed once. FAILED_PRECONDITION on
-    an encoder.
+    """Log-probability of each continuation after its prompt (for an encoder-decoder: of each output for its input).
+    Equal prompts are computed once. FAILED_PRECONDITION on a model without a language head.
     """
+    Classify: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ClassifyRequest, _inference_pb2.ClassifyResponse]
+    """Classes of texts (sequence-classification heads) or of their words (token-classification heads).
+    FAILED_PRECONDITION on a model without such a head.
+    """
+    FillMask: _grpc.UnaryUnaryMultiCallable[_inference_pb2.FillMaskRequest, _inference_pb2.FillMaskResponse]
+    """What may stand in place of mask tokens. FAILED_PRECONDITION on a model without a masked-language head."""
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
@@ -48,13 +55,20 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]  # type: ignore[assignment]
-    """Continues a prompt; one message a token, then one that completes. FAILED_PRECONDITION on an encoder.
+    """Continues a prompt; one message a token, then one that completes. An encoder-decoder reads the prompt with its
+    encoder and writes with its decoder. FAILED_PRECONDITION on a model without a language head.
     RESOURCE_EXHAUSTED with RetryInfo at once when the queue is full. Cancelling stops the work within one step.
     """
     Score: _aio.UnaryUnaryMultiCallable[_inference_pb2.ScoreRequest, _inference_pb2.ScoreResponse]  # type: ignore[assignment]
-    """Log-probability of each continuation after its prompt. Equal prompts are computed once. FAILED_PRECONDITION on
-    an encoder.
+    """Log-probability of each continuation after its prompt (for an encoder-decoder: of each output for its input).
+    Equal prompts are computed once. FAILED_PRECONDITION on a model without a language head.
     """
+    Classify: _aio.UnaryUnaryMultiCallable[_inference_pb2.ClassifyRequest, _inference_pb2.ClassifyResponse]  # type: ignore[assignment]
+    """Classes of texts (sequence-classification heads) or of their words (token-classification heads).
+    FAILED_PRECONDITION on a model without such a head.
+    """
+    FillMask: _aio.UnaryUnaryMultiCallable[_inference_pb2.FillMaskRequest, _inference_pb2.FillMaskResponse]  # type: ignore[assignment]
+    """What may stand in place of mask tokens. FAILED_PRECONDITION on a model without a masked-language head."""
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs models; requests of all callers share forward passes, and each sees its own edits only."""
@@ -65,7 +79,8 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.GenerateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.GenerateResponse], _abc.AsyncIterator[_inference_pb2.GenerateResponse]]:
-        """Continues a prompt; one message a token, then one that completes. FAILED_PRECONDITION on an encoder.
+        """Continues a prompt; one message a token, then one that completes. An encoder-decoder reads the prompt with its
+        encoder and writes with its decoder. FAILED_PRECONDITION on a model without a language head.
         RESOURCE_EXHAUSTED with RetryInfo at once when the queue is full. Cancelling stops the work within one step.
         """
 
@@ -75,8 +90,26 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.ScoreRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ScoreResponse, _abc.Awaitable[_inference_pb2.ScoreResponse]]:
-        """Log-probability of each continuation after its prompt. Equal prompts are computed once. FAILED_PRECONDITION on
-        an encoder.
+        """Log-probability of each continuation after its prompt (for an encoder-decoder: of each output for its input).
+        Equal prompts are computed once. FAILED_PRECONDITION on a model without a language head.
         """
+
+    @_abc_1.abstractmethod
+    def Classify(
+        self,
+        request: _inference_pb2.ClassifyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.ClassifyResponse, _abc.Awaitable[_inference_pb2.ClassifyResponse]]:
+        """Classes of texts (sequence-classification heads) or of their words (token-classification heads).
+        FAILED_PRECONDITION on a model without such a head.
+        """
+
+    @_abc_1.abstractmethod
+    def FillMask(
+        self,
+        request: _inference_pb2.FillMaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.FillMaskResponse, _abc.Awaitable[_inference_pb2.FillMaskResponse]]:
+        """What may stand in place of mask tokens. FAILED_PRECONDITION on a model without a masked-language head."""
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -65,7 +65,7 @@ class Intervention(_message.Message):
 
     @_builtins.property
     def set_to_mean(self) -> Global___SetToMean:
-        """Towards the mean over an activation set. Refused (INVALID_ARGUMENT) by servers without activation sets."""
+        """Towards the mean over an activation set."""
 
     @_builtins.property
     def patch(self) -> Global___Patch:
@@ -238,9 +238,9 @@ class SetToMean(_message.Message):
     LABEL_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     activation_set: _builtins.str
-    """"activationSets/{id}"; required."""
+    """"activationSets/{id}"; required. It must hold the site that is edited, and be of the same model (by digest)."""
     label: _builtins.str
-    """Only over tokens of this label; empty: over all."""
+    """Only over rows of this label; empty: over all. "layer/label" where several layers have that label."""
     weight: _builtins.float
     """Part of the way to the mean, 0 to 1; 0 stands for 1, all the way."""
     def __init__(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apatchclamp/v1/models.proto\x12\rpatchclamp.v1\x1a\x1b\x62uf/validate/validate.proto\"F\n\x11ListModelsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.patchclamp.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa4\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12&\n\x04kind\x18\x04 \x01(\x0e\x32\x18.patchclamp.v1.ModelKind\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12\r\n\x05\x64type\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x13\n\x0blayer_count\x18\x08 \x01(\r\x12\x13\n\x0bhidden_size\x18\t \x01(\r\x12\x17\n\x0fvocabulary_size\x18\n \x01(\r\x12\x17\n\x0fparameter_count\x18\x0b \x01(\x04\x12\"\n\x05sites\x18\x0c \x03(\x0b\x32\x13.patchclamp.v1.Site\x12\x31\n\rrefused_sites\x18\r \x03(\x0b\x32\x1a.patchclamp.v1.RefusedSite\x12&\n\x07modules\x18\x0e \x03(\x0b\x32\x15.patchclamp.v1.Module\x12%\n\x06limits\x18\x0f \x01(\x0b\x32\x15.patchclamp.v1.Limits\x12\x0e\n\x06packed\x18\x10 \x01(\x08\"3\n\x04Site\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06module\x18\x03 \x01(\t\"+\n\x0bRefusedSite\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"O\n\x06Module\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x13\n\x0binput_width\x18\x03 \x01(\r\x12\x14\n\x0coutput_width\x18\x04 \x01(\r\"\xe9\x01\n\x06Limits\x12\x16\n\x0e\x63ontext_tokens\x18\x01 \x01(\r\x12\x15\n\rinterventions\x18\x02 \x01(\r\x12\x16\n\x0e\x65\x64ited_neurons\x18\x03 \x01(\x04\x12\x13\n\x0bscore_items\x18\x04 \x01(\r\x12\x11\n\tsentences\x18\x05 \x01(\r\x12\x14\n\x0cstop_strings\x18\x06 \x01(\r\x12\x14\n\x0ctop_logprobs\x18\x07 \x01(\r\x12\x15\n\rmessage_bytes\x18\x08 \x01(\x04\x12\x15\n\rcapture_bytes\x18\t \x01(\x04\x12\x16\n\x0erequest_tokens\x18\n \x01(\x04*W\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12MODEL_KIND_DECODER\x10\x01\x12\x16\n\x12MODEL_KIND_ENCODER\x10\x02\x32\xa3\x01\n\x0cModelService\x12Q\n\nListModels\x12 .patchclamp.v1.ListModelsRequest\x1a!.patchclamp.v1.ListModelsResponse\x12@\n\x08GetModel\x12\x1e.patchclamp.v1.GetModelRequest\x1a\x14.patchclamp.v1.Modelb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apatchclamp/v1/models.proto\x12\rpatchclamp.v1\x1a\x1b\x62uf/validate/validate.proto\"F\n\x11ListModelsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.patchclamp.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xf0\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12&\n\x04kind\x18\x04 \x01(\x0e\x32\x18.patchclamp.v1.ModelKind\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12\r\n\x05\x64type\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x13\n\x0blayer_count\x18\x08 \x01(\r\x12\x13\n\x0bhidden_size\x18\t \x01(\r\x12\x17\n\x0fvocabulary_size\x18\n \x01(\r\x12\x17\n\x0fparameter_count\x18\x0b \x01(\x04\x12\"\n\x05sites\x18\x0c \x03(\x0b\x32\x13.patchclamp.v1.Site\x12\x31\n\rrefused_sites\x18\r \x03(\x0b\x32\x1a.patchclamp.v1.RefusedSite\x12&\n\x07modules\x18\x0e \x03(\x0b\x32\x15.patchclamp.v1.Module\x12%\n\x06limits\x18\x0f \x01(\x0b\x32\x15.patchclamp.v1.Limits\x12\x0e\n\x06packed\x18\x10 \x01(\x08\x12&\n\x04head\x18\x11 \x01(\x0e\x32\x18.patchclamp.v1.ModelHead\x12\x0e\n\x06labels\x18\x12 \x03(\t\x12\x12\n\nmask_token\x18\x13 \x01(\t\"3\n\x04Site\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06module\x18\x03 \x01(\t\"+\n\x0bRefusedSite\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"O\n\x06Module\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x13\n\x0binput_width\x18\x03 \x01(\r\x12\x14\n\x0coutput_width\x18\x04 \x01(\r\"\xe9\x01\n\x06Limits\x12\x16\n\x0e\x63ontext_tokens\x18\x01 \x01(\r\x12\x15\n\rinterventions\x18\x02 \x01(\r\x12\x16\n\x0e\x65\x64ited_neurons\x18\x03 \x01(\x04\x12\x13\n\x0bscore_items\x18\x04 \x01(\r\x12\x11\n\tsentences\x18\x05 \x01(\r\x12\x14\n\x0cstop_strings\x18\x06 \x01(\r\x12\x14\n\x0ctop_logprobs\x18\x07 \x01(\r\x12\x15\n\rmessage_bytes\x18\x08 \x01(\x04\x12\x15\n\rcapture_bytes\x18\t \x01(\x04\x12\x16\n\x0erequest_tokens\x18\n \x01(\x04*w\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12MODEL_KIND_DECODER\x10\x01\x12\x16\n\x12MODEL_KIND_ENCODER\x10\x02\x12\x1e\n\x1aMODEL_KIND_ENCODER_DECODER\x10\x03*\xad\x01\n\tModelHead\x12\x1a\n\x16MODEL_HEAD_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_HEAD_LANGUAGE\x10\x01\x12\x1e\n\x1aMODEL_HEAD_MASKED_LANGUAGE\x10\x02\x12&\n\"MODEL_HEAD_SEQUENCE_CLASSIFICATION\x10\x03\x12#\n\x1fMODEL_HEAD_TOKEN_CLASSIFICATION\x10\x04\x32\xa3\x01\n\x0cModelService\x12Q\n\nListModels\x12 .patchclamp.v1.ListModelsRequest\x1a!.patchclamp.v1.ListModelsResponse\x12@\n\x08GetModel\x12\x1e.patchclamp.v1.GetModelRequest\x1a\x14.patchclamp.v1.Modelb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LISTMODELSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTMODELSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
-  _globals['_MODELKIND']._serialized_start=1102
-  _globals['_MODELKIND']._serialized_end=1189
+  _globals['_MODELKIND']._serialized_start=1178
+  _globals['_MODELKIND']._serialized_end=1297
+  _globals['_MODELHEAD']._serialized_start=1300
+  _globals['_MODELHEAD']._serialized_end=1473
   _globals['_LISTMODELSREQUEST']._serialized_start=74
   _globals['_LISTMODELSREQUEST']._serialized_end=144
   _globals['_LISTMODELSRESPONSE']._serialized_start=146
@@ -43,15 +45,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELREQUEST']._serialized_start=231
   _globals['_GETMODELREQUEST']._serialized_end=262
   _globals['_MODEL']._serialized_start=265
-  _globals['_MODEL']._serialized_end=685
-  _globals['_SITE']._serialized_start=687
-  _globals['_SITE']._serialized_end=738
-  _globals['_REFUSEDSITE']._serialized_start=740
-  _globals['_REFUSEDSITE']._serialized_end=783
-  _globals['_MODULE']._serialized_start=785
-  _globals['_MODULE']._serialized_end=864
-  _globals['_LIMITS']._serialized_start=867
-  _globals['_LIMITS']._serialized_end=1100
-  _globals['_MODELSERVICE']._serialized_start=1192
-  _globals['_MODELSERVICE']._serialized_end=1355
+  _globals['_MODEL']._serialized_end=761
+  _globals['_SITE']._serialized_start=763
+  _globals['_SITE']._serialized_end=814
+  _globals['_REFUSEDSITE']._serialized_start=816
+  _globals['_REFUSEDSITE']._serialized_end=859
+  _globals['_MODULE']._serialized_start=861
+  _globals['_MODULE']._serialized_end=940
+  _globals['_LIMITS']._serialized_start=943
+  _globals['_LIMITS']._serialized_end=1176
+  _globals['_MODELSERVICE']._serialized_start=1476
+  _globals['_MODELSERVICE']._serialized_end=1639
 # @@protoc_insertion_point(module_scope)

@@ -28,9 +28,11 @@ class _ModelKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelKind.V
     MODEL_KIND_UNSPECIFIED: _ModelKind.ValueType  # 0
     """Not known."""
     MODEL_KIND_DECODER: _ModelKind.ValueType  # 1
-    """Causal language model: Generate, Score, ExtractActivations."""
+    """Causal decoder: ExtractActivations, and what its head can do."""
     MODEL_KIND_ENCODER: _ModelKind.ValueType  # 2
-    """Bidirectional encoder: ExtractActivations."""
+    """Bidirectional encoder: ExtractActivations, and what its head can do."""
+    MODEL_KIND_ENCODER_DECODER: _ModelKind.ValueType  # 3
+    """Encoder and decoder: ExtractActivations of either side, and what its head can do."""
 
 class ModelKind(_ModelKind, metaclass=_ModelKindEnumTypeWrapper):
     """What a model can be asked to do."""
@@ -38,10 +40,44 @@ class ModelKind(_ModelKind, metaclass=_ModelKindEnumTypeWrapper):
 MODEL_KIND_UNSPECIFIED: ModelKind.ValueType  # 0
 """Not known."""
 MODEL_KIND_DECODER: ModelKind.ValueType  # 1
-"""Causal language model: Generate, Score, ExtractActivations."""
+"""Causal decoder: ExtractActivations, and what its head can do."""
 MODEL_KIND_ENCODER: ModelKind.ValueType  # 2
-"""Bidirectional encoder: ExtractActivations."""
+"""Bidirectional encoder: ExtractActivations, and what its head can do."""
+MODEL_KIND_ENCODER_DECODER: ModelKind.ValueType  # 3
+"""Encoder and decoder: ExtractActivations of either side, and what its head can do."""
 Global___ModelKind: _TypeAlias = ModelKind  # noqa: Y015
+
+class _ModelHead:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelHeadEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelHead.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_HEAD_UNSPECIFIED: _ModelHead.ValueType  # 0
+    """Nothing."""
+    MODEL_HEAD_LANGUAGE: _ModelHead.ValueType  # 1
+    """Predicts the next token: Generate, Score."""
+    MODEL_HEAD_MASKED_LANGUAGE: _ModelHead.ValueType  # 2
+    """Predicts masked tokens: FillMask."""
+    MODEL_HEAD_SEQUENCE_CLASSIFICATION: _ModelHead.ValueType  # 3
+    """Classifies texts: Classify."""
+    MODEL_HEAD_TOKEN_CLASSIFICATION: _ModelHead.ValueType  # 4
+    """Classifies words: Classify."""
+
+class ModelHead(_ModelHead, metaclass=_ModelHeadEnumTypeWrapper):
+    """What sits on top of a model, and so what it can do beside ExtractActivations."""
+
+MODEL_HEAD_UNSPECIFIED: ModelHead.ValueType  # 0
+"""Nothing."""
+MODEL_HEAD_LANGUAGE: ModelHead.ValueType  # 1
+"""Predicts the next token: Generate, Score."""
+MODEL_HEAD_MASKED_LANGUAGE: ModelHead.ValueType  # 2
+"""Predicts masked tokens: FillMask."""
+MODEL_HEAD_SEQUENCE_CLASSIFICATION: ModelHead.ValueType  # 3
+"""Classifies texts: Classify."""
+MODEL_HEAD_TOKEN_CLASSIFICATION: ModelHead.ValueType  # 4
+"""Classifies words: Classify."""
+Global___ModelHead: _TypeAlias = ModelHead  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):
@@ -141,6 +177,9 @@ class Model(_message.Message):
     MODULES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     PACKED_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    MASK_TOKEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name: "models/smollm2-135m"."""
     architecture: _builtins.str
@@ -165,6 +204,10 @@ class Model(_message.Message):
     """Number of weights."""
     packed: _builtins.bool
     """Whether requests of this model run packed in one forward pass, or through the padded fallback."""
+    head: Global___ModelHead.ValueType
+    """What sits on top of it."""
+    mask_token: _builtins.str
+    """The token that FillMask fills ("[MASK]"); empty: the model has none."""
     @_builtins.property
     def sites(self) -> _containers.RepeatedCompositeFieldContainer[Global___Site]:
         """Where activations can be read and edited, in the order of the forward pass."""
@@ -180,6 +223,10 @@ class Model(_message.Message):
     @_builtins.property
     def limits(self) -> Global___Limits:
         """What one request may ask for."""
+
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels of a classification head, by index; none for others."""
 
     def __init__(
         self,
@@ -200,10 +247,13 @@ class Model(_message.Message):
         modules: _abc.Iterable[Global___Module] | None = ...,
         limits: Global___Limits | None = ...,
         packed: _builtins.bool = ...,
+        head: Global___ModelHead.ValueType = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        mask_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "device", b"device", "digest", b"digest", "dtype", b"dtype", "family", b"family", "hidden_size", b"hidden_size", "kind", b"kind", "layer_count", b"layer_count", "limits", b"limits", "modules", b"modules", "name", b"name", "packed", b"packed", "parameter_count", b"parameter_count", "refused_sites", b"refused_sites", "sites", b"sites", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "device", b"device", "digest", b"digest", "dtype", b"dtype", "family", b"family", "head", b"head", "hidden_size", b"hidden_size", "kind", b"kind", "labels", b"labels", "layer_count", b"layer_count", "limits", b"limits", "mask_token", b"mask_token", "modules", b"modules", "name", b"name", "packed", b"packed", "parameter_count", b"parameter_count", "refused_sites", b"refused_sites", "sites", b"sites", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
