@@ -226,6 +226,7 @@ class Admission:
         words = isinstance(request.sentences[0], tuple)
         work = ExtractWork(
             tokens=sum(len(sentence.ids) for sentence in tokens),
+            background=request.background,
             stream=stream,
             demand=Demand(plan, Counts(), prompt_sites=sites),
             request=request,

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +20,7 @@ from .admission import Admission
 from .checks import check_patch
 from .errors import EngineFailure, Exhausted, InvalidRequest, NotReady, PatchclampError
 from .model import LoadedModel
+from .pace import Pace
 from .requests import (
     ExtractRequest,
     GenerateRequest,
@@ -49,6 +51,10 @@ _log = logging.getLogger(__name__)
 
 # Passes whose captures may wait to be made into arrays.
 _PASSES_AHEAD = 2
+# Tokens of a background pass while others wait for theirs: about what a step of theirs takes.
+_BACKGROUND_TOKENS = 64
+# Seconds between looks whether background work may go on; another engine earns what it waits for.
+_LOOK = 0.01
 
 
 class Engine:
@@ -59,7 +65,12 @@ class Engine:
     """
 
     def __init__(
-        self, model: LoadedModel, sites: SiteMap, limits: Limits | None = None, observer: Observer | None = None
+        self,
+        model: LoadedModel,
+        sites: SiteMap,
+        limits: Limits | None = None,
+        observer: Observer | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.limits = _fitted(limits or Limits(), model)
         self._observer = Observer()
@@ -84,6 +95,7 @@ class Engine:
                 cache_tokens=self.limits.cache_tokens,
             )
         )
+        self._pace = pace or Pace()
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._queued_tokens = 0
@@ -221,6 +233,8 @@ class Engine:
                 )
             self._queued_tokens += work.tokens
             self._works.add(work)
+        if not work.background:
+            self._pace.arrive()
         self._post(lambda: self._scheduler.add(work))
 
     def _retry_after(self) -> float:
@@ -237,9 +251,12 @@ class Engine:
         try:
             while self._go_on():
                 self._pause_slow_readers()
-                segments = self._scheduler.next_pass()
-                if segments:
-                    self._step(segments)
+                if background := self._background_pass():
+                    self._pace.spend(self._step(background))
+                elif segments := self._scheduler.next_pass():
+                    self._pace.earn(self._step(segments))
+                elif self._scheduler.blocked and (background := self._scheduler.background_pass()):
+                    self._pace.spend(self._step(background))
                 else:
                     self._rest()
         except BaseException:
@@ -259,14 +276,20 @@ class Engine:
         for _ in range(self._inbox.qsize()):
             self._inbox.get()()
 
+    def _background_pass(self) -> list[Segment]:
+        if not self._pace.allows:
+            return []
+        return self._scheduler.background_pass(None if self._pace.free else _BACKGROUND_TOKENS)
+
     def _rest(self) -> None:
         """Nothing to run: the model is left as it was found, until somebody calls."""
         if not self._works:
             self._runner.clear()
-        self._inbox.get()()
+        with suppress(queue.Empty):
+            self._inbox.get(timeout=_LOOK if self._scheduler.has_background else None)()
 
-    def _step(self, segments: list[Segment]) -> None:
-        """One pass: run, take what it gave, deliver."""
+    def _step(self, segments: list[Segment]) -> float:
+        """One pass: run, take what it gave, deliver. Returns the seconds it took."""
         began = time.perf_counter()
         works = self._starting(segments)
         edited = new = 0
@@ -280,7 +303,9 @@ class Engine:
             _log.exception("a pass failed")
             for work in works:
                 self._fail(work, EngineFailure(str(error)))
-        self._report(segments, time.perf_counter() - began, new, edited)
+        seconds = time.perf_counter() - began
+        self._report(segments, seconds, new, edited)
+        return seconds
 
     def _starting(self, segments: list[Segment]) -> list[EngineWork]:
         works = list({id(segment.sequence.work): _work(segment) for segment in segments}.values())
@@ -295,7 +320,15 @@ class Engine:
         for work in list(self._works):
             if isinstance(work, ExtractWork):
                 waiting = work.stream.buffered_bytes
-                work.paused = waiting > (0 if work.paused else self.limits.buffered_bytes)
+                paused = waiting > (0 if work.paused else self.limits.buffered_bytes)
+                if paused != work.paused:
+                    self._pause(work, paused=paused)
+
+    def _pause(self, work: EngineWork, *, paused: bool) -> None:
+        """A work that waits for its reader slows nobody, and nobody's background work waits for it."""
+        work.paused = paused
+        if not work.background:
+            (self._pace.leave if paused else self._pace.arrive)()
 
     def _report(self, segments: list[Segment], seconds: float, new: int, edited: int) -> None:
         decode = sum(segment.sequence.decoding for segment in segments)
@@ -379,6 +412,8 @@ class Engine:
             self._runner.ended(work.sequence)
         for slot in slots:
             self._close_gap(slot)
+        if not (work.background or work.paused):
+            self._pace.leave()
         with self._lock:
             self._works.discard(work)
             self._queued_tokens -= work.tokens

@@ -30,6 +30,7 @@ __all__ = [
     "Load",
     "ModelInfo",
     "ModuleInfo",
+    "MoveTo",
     "Observer",
     "Patch",
     "Pooling",
@@ -92,6 +93,14 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveTo:
+    """Part of the way (`weight`, 0 to 1) to values: one, or one per neuron. All of the way is a clamp."""
+
+    values: tuple[float, ...]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Patch:
     """To the values the neurons take at one position (negative: from the end) of another text."""
 
@@ -106,7 +115,7 @@ class ProjectOut:
     direction: Floats
 
 
-Edit = Ablate | Set | Scale | Add | Clip | Patch | ProjectOut
+Edit = Ablate | Set | Scale | Add | Clip | MoveTo | Patch | ProjectOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +231,8 @@ class ExtractRequest:
     dtype: str = "float32"
     interventions: tuple[Intervention, ...] = ()
     include_special_tokens: bool = False
+    background: bool = False
+    """Runs between the requests of others and slows them by no more than the set share."""
 
 
 Request = GenerateRequest | ScoreRequest | ExtractRequest

@@ -98,6 +98,8 @@ class Work:
     interactive: bool = False
     """Generates: its sequence holds a slot and decodes."""
     cancelled: bool = False
+    background: bool = False
+    """Runs only in passes of its own, when the engine allows one (see `pace`)."""
     paused: bool = False
     """Its reader is behind: no new sequences for now."""
 
@@ -124,6 +126,7 @@ class Scheduler:
         self._budget = budget
         self._waiting: deque[Work] = deque()
         self._turns: deque[Work] = deque()
+        self._background: deque[Work] = deque()
         self._decoding: list[Sequence] = []
         self._slots: dict[int, set[int]] = {}
         self._claims: list[Sequence] = []
@@ -131,11 +134,11 @@ class Scheduler:
 
     def add(self, work: Work) -> None:
         """Takes a work in; a generation waits for a slot."""
-        (self._waiting if work.interactive else self._turns).append(work)
+        (self._waiting if work.interactive else self._background if work.background else self._turns).append(work)
 
     def remove(self, work: Work) -> list[Slot]:
         """Forgets a work and returns the slots it held, which are free at once."""
-        for queue in (self._waiting, self._turns):
+        for queue in (self._waiting, self._turns, self._background):
             if work in queue:
                 queue.remove(work)
         self._claims = [claim for claim in self._claims if claim.work is not work]
@@ -150,7 +153,17 @@ class Scheduler:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to run."""
-        return not (self._decoding or self._waiting or any(self._ready()))
+        return not (self._decoding or self.blocked or self.has_background)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether someone waits whom the last pass did not serve: for room, which background work may hold."""
+        return bool(self._waiting) or any(self._ready(self._turns))
+
+    @property
+    def has_background(self) -> bool:
+        """Whether background work could run."""
+        return any(self._ready(self._background))
 
     @property
     def decoding(self) -> list[Sequence]:
@@ -162,7 +175,12 @@ class Scheduler:
         self._start_waiting()
         decode = [Segment(sequence, sequence.computed, 1) for sequence in self._decoding]
         room = self._budget.prefill_tokens if decode else self._budget.batch_tokens
-        return decode + self._fill(room)
+        return decode + self._fill(self._turns, room)
+
+    def background_pass(self, room: int | None = None) -> list[Segment]:
+        """The segments of a pass of background work, of at most `room` tokens; None: of as many as a pass may hold."""
+        most = self._budget.batch_tokens
+        return self._fill(self._background, most if room is None else min(room, most))
 
     def done(self, segments: Iterable[Segment]) -> None:
         """Books what a pass has computed. Sequences that generate go on decoding; others leave when they end."""
@@ -225,7 +243,8 @@ class Scheduler:
         for claim in self._claims:
             if claim is sequence:
                 return False
-            if not (claim.work.paused or claim.work.cancelled):
+            after = claim.work.background and not sequence.work.background
+            if not (after or claim.work.paused or claim.work.cancelled):
                 return True
         return False
 
@@ -239,23 +258,23 @@ class Scheduler:
 
     # --- filling a pass with prompts
 
-    def _ready(self) -> Iterator[Work]:
-        return (work for work in self._turns if work.pending and not work.cancelled and self._may_go_on(work))
+    def _ready(self, works: Iterable[Work]) -> Iterator[Work]:
+        return (work for work in works if work.pending and not work.cancelled and self._may_go_on(work))
 
     def _may_go_on(self, work: Work) -> bool:
         # What holds a slot is finished even if the reader is behind, so that the slot is free for others.
         return not work.paused or work.pending[0].slot is not None
 
-    def _fill(self, room: int) -> list[Segment]:
+    def _fill(self, turns: deque[Work], room: int) -> list[Segment]:
         segments: list[Segment] = []
         left = room
-        for work in list(self._ready()):
+        for work in list(self._ready(turns)):
             taken = self._take(work, left, room, alone=not segments)
             if taken:
                 segments += taken
                 left -= sum(segment.count for segment in taken)
-                self._turns.remove(work)
-                self._turns.append(work)
+                turns.remove(work)
+                turns.append(work)
             if left <= 0:
                 break
         return segments

@@ -27,8 +27,8 @@ def generation(prompt: int, new: int) -> Job:
     return Job(work, [sequence], new)
 
 
-def bulk(lengths: list[int], *, atomic: bool) -> Job:
-    work = Work(tokens=sum(lengths))
+def bulk(lengths: list[int], *, atomic: bool, background: bool = False) -> Job:
+    work = Work(tokens=sum(lengths), background=background)
     sequences = [Sequence(list(range(n)), work, prompt_length=n, atomic=atomic) for n in lengths]
     work.pending.extend(sequences)
     return Job(work, sequences)
@@ -44,7 +44,9 @@ def scored(prompt: int, continuations: list[int]) -> Job:
 
 jobs = st.one_of(
     st.builds(generation, st.integers(1, 90), st.integers(1, 8)),
-    st.builds(bulk, st.lists(st.integers(1, 90), min_size=1, max_size=6), atomic=st.booleans()),
+    st.builds(
+        bulk, st.lists(st.integers(1, 90), min_size=1, max_size=6), atomic=st.booleans(), background=st.booleans()
+    ),
     st.builds(scored, st.integers(1, 90), st.lists(st.integers(1, 30), max_size=4)),
 )
 budgets = st.builds(
@@ -84,7 +86,11 @@ def run(schedule: list[Job], budget: Budget, cancelled: set[int]) -> int:
     left = [job for number, job in enumerate(schedule) if number not in cancelled]
     passes = 0
     while left:
-        segments = scheduler.next_pass()
+        # As the engine does: background work has its turn by allowance, or when all else waits for room.
+        allowed = passes % 3 == 2
+        segments = (scheduler.background_pass(8) if allowed else []) or scheduler.next_pass()
+        segments = segments or scheduler.background_pass()
+        assert len({segment.sequence.work.background for segment in segments}) == 1
         assert segments, "work is left and nothing runs"
         check_pass(segments, budget)
         passes += 1
@@ -139,6 +145,27 @@ def test_a_long_prompt_is_cut_beside_others_that_decode() -> None:
     scheduler.add(long.work)
     segments = scheduler.next_pass()
     assert [(segment.sequence.decoding, segment.count) for segment in segments] == [(True, 1), (False, 8)]
+
+
+def test_background_work_waits_for_a_pass_of_its_own() -> None:
+    scheduler = Scheduler(Budget(batch_tokens=64))
+    background, other = bulk([10, 10, 10], atomic=False, background=True), bulk([5], atomic=False)
+    scheduler.add(background.work)
+    scheduler.add(other.work)
+    assert [segment.sequence for segment in scheduler.next_pass()] == other.sequences
+    assert [segment.sequence for segment in scheduler.background_pass(20)] == background.sequences[:2]
+    assert scheduler.has_background
+
+
+def test_a_background_work_that_asks_for_room_is_passed_by() -> None:
+    scheduler = Scheduler(Budget(cache_tokens=1024, batch_tokens=64, prefill_tokens=16))
+    scheduler.add(generation(4, 40).work)
+    scheduler.done(scheduler.next_pass())
+    scheduler.add(bulk([600], atomic=False, background=True).work)
+    assert not scheduler.background_pass(64)
+    second = generation(4, 40)
+    scheduler.add(second.work)
+    assert second.sequences[0] in [segment.sequence for segment in scheduler.next_pass()]
 
 
 def test_a_paused_work_gives_way_and_goes_on() -> None:
