@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs an unpacked image as a container engine would, and uses it: `try.sh ROOT IMAGE.json`, the second as buildah
 # inspect prints it. User, environment, start command and health check are the image's own; the root is read-only
-# but for /tmp, and there is no network but the loopback.
+# but for /tmp and the data volume, and there is no network but the loopback.
 set -euo pipefail
 if [[ ${3:-} != inside ]]; then
   exec unshare --mount --net --pid --fork --kill-child -- "$0" "$1" "$2" inside
@@ -31,6 +31,7 @@ mount -o remount,bind,ro "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+mount -t tmpfs -o "uid=${user%%:*},gid=${user##*:},mode=700" tmpfs "$root/var/lib/patchclamp"
 log=$(dirname "$image")/service.log
 
 # What comes after these words runs in the image; as an array, so that a process in the background is the program itself.
@@ -44,7 +45,7 @@ now() { date +%s.%N; }
 since() { python3 -c 'import sys; print(f"{float(sys.argv[2]) - float(sys.argv[1]):.1f} s")' "$1" "$(now)"; }
 
 echo "   user $("${in_image[@]}" id -u), root read-only, start: ${entrypoint[*]}"
-if "${in_image[@]}" touch /var/lib/patchclamp/file 2> /dev/null; then
+if "${in_image[@]}" touch /var/cache/patchclamp/file 2> /dev/null; then
   echo "the root can be written to" >&2
   exit 1
 fi

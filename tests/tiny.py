@@ -7,20 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from patchclamp_service.engine.heads import auto_class, labels_of
 from patchclamp_service.engine.model import LoadedModel
+from patchclamp_service.engine.pretrained import read_decoding
+from patchclamp_service.engine.requests import Head, ModelKind
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 __all__ = [
     "CACHE",
     "DECODERS",
     "ENCODERS",
     "FAMILIES",
+    "HEADED",
+    "LABELS",
     "MIXTURES",
+    "SEQ2SEQ",
     "random_module",
     "save_tiny",
     "tiny_model",
     "tiny_tokenizer",
+    "tokenizer_of",
 ]
 
 CACHE = Path(__file__).parent.parent / ".cache"
@@ -117,8 +124,53 @@ MIXTURES: dict[str, dict[str, Any]] = {
 }
 """Decoders that are not in the table of sites: mixtures of experts, and a family nobody has described."""
 
+HEADED: dict[str, tuple[str, Head]] = {
+    **{f"{name}-mlm": (name, Head.MASKED_LANGUAGE) for name in ENCODERS if name != "albert-groups"},
+    **{f"{name}-seqcls": (name, Head.SEQUENCE_CLASSIFICATION) for name in ENCODERS if name != "albert-groups"},
+    **{f"{name}-tokcls": (name, Head.TOKEN_CLASSIFICATION) for name in ENCODERS if name != "albert-groups"},
+}
+"""Encoders with a head on top, by name: the encoder and the head."""
+
+LABELS = ("noun", "verb", "adjective")
+
+_T5: dict[str, Any] = {
+    "d_model": HIDDEN,
+    "d_kv": 12,
+    "d_ff": INTERMEDIATE,
+    "num_layers": LAYERS,
+    "num_decoder_layers": 2,
+    "num_heads": HEADS,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 20,
+    "decoder_start_token_id": 3,
+}
+_BART: dict[str, Any] = {
+    "d_model": HIDDEN,
+    "encoder_layers": LAYERS,
+    "decoder_layers": 2,
+    "encoder_attention_heads": HEADS,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": INTERMEDIATE,
+    "decoder_ffn_dim": 40,
+    "max_position_embeddings": CONTEXT,
+    "decoder_start_token_id": 2,
+    "forced_eos_token_id": None,
+}
+SEQ2SEQ: dict[str, dict[str, Any]] = {
+    "t5": {"model_type": "t5", **_T5},
+    "t5-gated": {"model_type": "t5", **_T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    "mt5": {"model_type": "mt5", **_T5},
+    "bart": {"model_type": "bart", **_BART},
+    "bart-forced": {"model_type": "bart", **_BART, "forced_bos_token_id": 1, "forced_eos_token_id": 2},
+    "marian": {"model_type": "marian", **_BART, "decoder_start_token_id": 3, "scale_embedding": True},
+    "pegasus": {"model_type": "pegasus", **_BART, "decoder_start_token_id": 3},
+    "mbart": {"model_type": "mbart", **_BART},
+    "blenderbot": {"model_type": "blenderbot", **_BART, "decoder_start_token_id": 1},
+}
+"""Encoder-decoders by name, with the arguments of their configuration."""
+
 FAMILIES = {**DECODERS, **ENCODERS}
-"""Every family (and variant) that the table of sites knows."""
+"""Every family (and variant) that the table of sites knows, save encoder-decoders."""
 
 _TEXT = (
     "the nurse said that she would be late because the doctor said that he was busy",
@@ -130,30 +182,49 @@ _TEXT = (
 
 def tiny_model(name: str = "llama", *, seed: int = 0, **config: Any) -> LoadedModel:
     """A random model of the named family (or variant) in float32 on the CPU; `config` overrides its configuration."""
-    decoder = name not in ENCODERS
-    tokenizer = tiny_tokenizer(decoder=decoder)
+    module, tokenizer, kind = random_module(name, seed=seed, **config), tokenizer_of(name), _kind(name)
+    head = HEADED[name][1] if name in HEADED else Head.NONE if kind is ModelKind.ENCODER else Head.LANGUAGE
     return LoadedModel(
         name=name.replace("_", "-"),
-        module=random_module(name, seed=seed, **config),
+        module=module,
         tokenizer=tokenizer,
         digest="0" * 64,
         dtype=torch.float32,
         device=torch.device("cpu"),
-        is_decoder=decoder,
+        kind=kind,
+        head=head,
+        labels=labels_of(module.config, head),
         context_tokens=CONTEXT,
         load_seconds=0.0,
-        eos_token_ids=frozenset({2} if decoder else ()),
+        decoding=read_decoding(module, tokenizer, kind, head),
     )
+
+
+def _kind(name: str) -> ModelKind:
+    if name in SEQ2SEQ:
+        return ModelKind.ENCODER_DECODER
+    return ModelKind.ENCODER if name in ENCODERS or name in HEADED else ModelKind.DECODER
+
+
+def tokenizer_of(name: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of the named model."""
+    if name in SEQ2SEQ:
+        return seq2seq_tokenizer("<s>" if name.split("-")[0] in ("bart", "mbart") else "")
+    return tiny_tokenizer(decoder=_kind(name) is ModelKind.DECODER)
 
 
 def random_module(name: str, *, seed: int = 0, **config: Any) -> PreTrainedModel:
     """The bare transformers model: weights large enough to matter, norms and biases that are not the identity."""
-    decoder = name not in ENCODERS
-    arguments = {**FAMILIES, **MIXTURES}[name] | config
-    arguments |= {"vocab_size": len(tiny_tokenizer(decoder=decoder)), **_special_ids(decoder=decoder)}
+    body, head = HEADED.get(name, (name, Head.NONE))
+    kind = _kind(name)
+    arguments = {**FAMILIES, **MIXTURES, **SEQ2SEQ}[body] | config
+    arguments |= {"vocab_size": len(tokenizer_of(name)), **_special_ids(decoder=kind is not ModelKind.ENCODER)}
+    if head in (Head.SEQUENCE_CLASSIFICATION, Head.TOKEN_CLASSIFICATION):
+        arguments = {"id2label": dict(enumerate(LABELS)), "label2id": {k: i for i, k in enumerate(LABELS)}} | arguments
     settings = AutoConfig.for_model(**arguments)
-    auto = AutoModelForCausalLM if decoder else AutoModel
-    extra = {"add_pooling_layer": False} if settings.model_type in ("bert", "roberta", "albert") else {}
+    auto = auto_class(kind, head if kind is ModelKind.ENCODER else Head.LANGUAGE)
+    bare = kind is ModelKind.ENCODER and head is Head.NONE and settings.model_type in ("bert", "roberta", "albert")
+    extra = {"add_pooling_layer": False} if bare else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module: PreTrainedModel = auto.from_config(settings, **extra)  # type: ignore[no-untyped-call]
@@ -166,7 +237,7 @@ def random_module(name: str, *, seed: int = 0, **config: Any) -> PreTrainedModel
 def save_tiny(name: str, directory: Path, *, seed: int = 0, **config: Any) -> Path:
     """Write the model and its tokenizer as the hub keeps them: config.json, model.safetensors, tokenizer.json."""
     random_module(name, seed=seed, **config).save_pretrained(directory)
-    tiny_tokenizer(decoder=name not in ENCODERS).save_pretrained(directory)
+    tokenizer_of(name).save_pretrained(directory)
     return directory
 
 
@@ -190,6 +261,19 @@ def tiny_tokenizer(*, decoder: bool = True) -> PreTrainedTokenizerFast:
         sep_token="[SEP]",
         pad_token="[PAD]",
         mask_token="[MASK]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+
+
+def seq2seq_tokenizer(before: str) -> PreTrainedTokenizerFast:
+    """Byte-level BPE that puts </s> after a text, and may put a token before it."""
+    backend = Tokenizer.from_str(_byte_level())
+    around = [(token, backend.token_to_id(token)) for token in ("<s>", "</s>")]
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{before} $A </s>".strip(), pair=f"{before} $A </s> $B:1 </s>:1".strip(), special_tokens=around
+    )
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>"
     )
 
 
@@ -200,6 +284,8 @@ def _special_ids(*, decoder: bool) -> dict[str, int]:
 def _perturb(module: PreTrainedModel) -> None:
     """Random weights as initialised are so small that a block hardly changes its input: nothing could be seen."""
     for parameter in module.parameters():
+        if not parameter.requires_grad:  # positions that are computed, not learned
+            continue
         noise = torch.randn_like(parameter)
         with torch.no_grad():
             if parameter.ndim == 1:

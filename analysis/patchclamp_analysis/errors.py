@@ -2,12 +2,13 @@
 
 AnalysisError
 ├── BadData      what was given is wrong as it stands
+├── Busy         somebody else is at it
 └── Cancelled    the caller wanted no more of it
 """
 
 from __future__ import annotations
 
-__all__ = ["AnalysisError", "BadData", "Cancelled"]
+__all__ = ["AnalysisError", "BadData", "Busy", "Cancelled"]
 
 
 class AnalysisError(Exception):
@@ -21,6 +22,10 @@ class AnalysisError(Exception):
 
 class BadData(AnalysisError, ValueError):
     """What was given is wrong as it stands."""
+
+
+class Busy(AnalysisError):
+    """Somebody else is at it."""
 
 
 class Cancelled(AnalysisError):

@@ -17,6 +17,9 @@ NAMES = {
     "_async": "_sync",
     "aiter": "iter",
     "anext": "next",
+    "async_answer_to": "answer_to",
+    "async_in_thread": "in_thread",
+    "async_sleep": "sleep",
     "open_async_channel": "open_channel",
 }
 # unasync would call them Sync…: the synchronous half has the plain names.
@@ -25,7 +28,7 @@ ASYNC_NAME = re.compile(r"\bAsync([A-Z]\w*)|\b(\w+Service)AsyncStub\b")
 TEXT = [
     (re.compile(r"\basync (with|for|def)\b"), r"\1"),
     (re.compile(r"\bawait "), ""),
-    (re.compile(r"\bAsync(Client|Generation|Extraction)"), r"\1"),
+    (re.compile(r"\bAsync(Client|Generation|Extraction|Corpora|ActivationSets|Operation)"), r"\1"),
     (re.compile(r"The asynchronous half of the SDK.*generated\."), "The synchronous half of the SDK; generated."),
     (re.compile(r"\.close\(grace=None\)"), ".close()"),
     (re.compile(r"\n# ruff: noqa: ASYNC109.*"), ""),
@@ -54,7 +57,8 @@ def generate(target: Path) -> None:
 
 def _configured(target: Path) -> list[str]:
     """Ruff's arguments for files that may lie outside of the repository."""
-    return ["--config", str(PACKAGE.parents[2] / "pyproject.toml"), "--no-cache", str(target)]
+    project = str(PACKAGE.parents[2] / "pyproject.toml")
+    return ["--config", project, "--config", "lint.isort.known-first-party=['patchclamp']", "--no-cache", str(target)]
 
 
 def stale(fresh: Path) -> list[str]:

@@ -30,6 +30,8 @@ def main(argv: list[str]) -> int:
     logs.configure(settings.log_level, settings.log_format)
     try:
         asyncio.run(_until_signalled(settings))
+    except BadSetting as error:
+        return _fail(str(error), 2)
     except PatchclampError as error:
         return _fail(error.message, 1)
     except OSError as error:

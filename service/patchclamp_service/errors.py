@@ -14,9 +14,14 @@ import grpc
 from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from patchclamp_analysis.errors import AnalysisError, BadData
+from patchclamp_analysis.errors import Cancelled as AnalysisCancelled
 
 from patchclamp_service.engine.errors import (
+    AlreadyExists,
     BadModel,
+    Cancelled,
+    Crashed,
     DigestMismatch,
     Exhausted,
     InvalidRequest,
@@ -26,18 +31,23 @@ from patchclamp_service.engine.errors import (
     Unsupported,
 )
 
-__all__ = ["CODES", "DOMAIN", "Refusal", "refuse"]
+__all__ = ["CODES", "DOMAIN", "Refusal", "foreseen", "refuse"]
 
 DOMAIN = "patchclamp"
 
 CODES: dict[type[BaseException], grpc.StatusCode] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     NotFound: grpc.StatusCode.NOT_FOUND,
+    AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
     Unsupported: grpc.StatusCode.FAILED_PRECONDITION,
     BadModel: grpc.StatusCode.FAILED_PRECONDITION,
     DigestMismatch: grpc.StatusCode.DATA_LOSS,
     Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotReady: grpc.StatusCode.UNAVAILABLE,
+    Cancelled: grpc.StatusCode.CANCELLED,
+    Crashed: grpc.StatusCode.INTERNAL,
+    BadData: grpc.StatusCode.INVALID_ARGUMENT,
+    AnalysisCancelled: grpc.StatusCode.CANCELLED,
 }
 """What the caller learns of. Anything else, EngineFailure too, is INTERNAL with a generic text."""
 
@@ -55,17 +65,28 @@ class Refusal:
     reason: str
     details: tuple[Message, ...]
 
-    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
-        """The details as the metadata entry that every gRPC library reads."""
+    def status(self) -> status_pb2.Status:
+        """The same as a message, for what is not the answer of a call."""
         status = status_pb2.Status(code=self.code.value[0], message=self.text)
         for detail in self.details:
             status.details.add().Pack(detail)
-        return (("grpc-status-details-bin", status.SerializeToString()),)
+        return status
+
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """The details as the metadata entry that every gRPC library reads."""
+        return (("grpc-status-details-bin", self.status().SerializeToString()),)
+
+
+def foreseen(error: BaseException) -> bool:
+    """Whether the table has the exception: whether its text is meant for the caller."""
+    return any(kind in CODES for kind in type(error).__mro__)
 
 
 def refuse(error: BaseException, error_id: str = "") -> Refusal:
     """The refusal for an exception; `error_id` names the log entry of an unforeseen one."""
-    code = CODES.get(type(error))
+    code = next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), None)
+    if isinstance(error, AnalysisError):
+        error = PatchclampError(str(error), reason="BAD_DATA" if isinstance(error, BadData) else "CANCELLED")
     if code is None or not isinstance(error, PatchclampError):
         return _unforeseen(error_id)
     text, field = _cut(error.message, _TEXT_BYTES), _cut(error.field, _FIELD_BYTES)

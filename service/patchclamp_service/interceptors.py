@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ import structlog
 from google.protobuf.message import Message
 
 from patchclamp_service.checks import parse
-from patchclamp_service.errors import CODES, refuse
+from patchclamp_service.errors import foreseen, refuse
 from patchclamp_service.metrics import Metrics
 
 __all__ = ["Front"]
@@ -28,6 +28,9 @@ if TYPE_CHECKING:  # generic in the stubs only
     Incoming = bytes | AsyncIterator[bytes]
     Context = grpc.aio.ServicerContext[Any, Any]
 
+_OWN = ("/patchclamp.", "/google.longrunning.")
+# A refused caller who is silent for so long does not write any more; he is listened to for so long at most.
+_SILENT_SECONDS, _HEARD_SECONDS = 0.2, 30.0
 _log = structlog.get_logger(__name__)
 
 
@@ -66,7 +69,7 @@ class Front(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         read: Any = self._read_many if handler.request_streaming else self._read_one
 
         async def answer(incoming: Incoming, context: Context) -> Message | None:
-            async with self._counted(method) as end, _answered(context, end):
+            async with self._counted(method) as end, _answered(context, end), _heard_out(incoming):
                 request = read(incoming, handler.request_deserializer)
                 return await (_send(call(request, context), context) if streams else call(request, context))
 
@@ -87,7 +90,7 @@ class Front(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         """Counts and logs one request, however it ends: with what the yielded dict then says."""
         task, started = asyncio.current_task(), perf_counter()
         assert task is not None
-        own = method.startswith("/patchclamp.")
+        own = method.startswith(_OWN)
         if own:
             self._running.add(task)
         end = {"code": grpc.StatusCode.OK.name}
@@ -121,9 +124,24 @@ async def _answered(context: Context, end: dict[str, str]) -> AsyncGenerator[Non
         await _refuse(error, context, end)
 
 
+@asynccontextmanager
+async def _heard_out(incoming: Incoming) -> AsyncGenerator[None]:
+    """Reads on when a stream of requests is refused: gRPC's asyncio clients report a write that comes too late as an
+    internal error of their own, and the caller would never learn the reason."""
+    try:
+        yield
+    except Exception:
+        with suppress(Exception):  # among them the end of the stream, and both timeouts
+            async with asyncio.timeout(_HEARD_SECONDS):
+                while not isinstance(incoming, bytes):
+                    async with asyncio.timeout(_SILENT_SECONDS):
+                        await anext(incoming)
+        raise
+
+
 async def _refuse(error: BaseException, context: Context, end: dict[str, str]) -> None:
     """Ends the request with the table's status. What nobody foresaw goes to the log, under an id."""
-    error_id = "" if type(error) in CODES else secrets.token_hex(6)
+    error_id = "" if foreseen(error) else secrets.token_hex(6)
     refusal = refuse(error, error_id)
     end |= {"code": refusal.code.name, "reason": refusal.reason}
     if error_id:

@@ -6,29 +6,39 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic, perf_counter
 
 import grpc
 import structlog
+from google.longrunning import operations_pb2, operations_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from patchclamp.v1 import (
     activations_pb2,
     activations_pb2_grpc,
+    corpora_pb2,
+    corpora_pb2_grpc,
     inference_pb2,
     inference_pb2_grpc,
     models_pb2,
     models_pb2_grpc,
 )
 
+from patchclamp_service.engine.pace import Pace
 from patchclamp_service.interceptors import Front
+from patchclamp_service.library import Library
 from patchclamp_service.metrics import Metrics
 from patchclamp_service.servicers.activations import ActivationServicer
+from patchclamp_service.servicers.corpora import CorpusServicer
+from patchclamp_service.servicers.edits import Edits
 from patchclamp_service.servicers.inference import InferenceServicer
 from patchclamp_service.servicers.models import ModelServicer
+from patchclamp_service.servicers.operations import OperationsServicer
 from patchclamp_service.servicers.registry import Registry, State
+from patchclamp_service.servicers.set_creation import SetCreation
 from patchclamp_service.settings import Settings, split_address
 
 __all__ = ["Server", "assemble", "serve"]
@@ -39,6 +49,8 @@ SERVICES = tuple(
         (models_pb2, "ModelService"),
         (inference_pb2, "InferenceService"),
         (activations_pb2, "ActivationService"),
+        (corpora_pb2, "CorpusService"),
+        (operations_pb2, "Operations"),
     )
 )
 
@@ -57,12 +69,13 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc, name-defined]  # 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """An assembled server: gRPC's own object, what stands in front of it, and the address it is bound to."""
+    """An assembled server: gRPC's own object, what stands before and behind it, and the address it is bound to."""
 
     grpc: grpc.aio.Server
     front: Front
     health: Health
     registry: Registry
+    library: Library
     address: str
 
     async def show(self, state: State) -> None:
@@ -77,24 +90,29 @@ class Server:
         """Refuses what is new, lets what runs finish for so long, then stops."""
         await self.show(State.DRAINING)
         end = monotonic() + seconds
+        await self.library.jobs.close()
         await asyncio.gather(*(engine.drain(seconds) for engine in self.registry.hosted()))
         await self.front.idle(max(0.0, end - monotonic()))
         await self.grpc.stop(grace=0.5)
 
 
-def assemble(settings: Settings, registry: Registry, metrics: Metrics) -> Server:
+def assemble(settings: Settings, registry: Registry, library: Library, metrics: Metrics) -> Server:
     """Everything the server is made of. Its port is bound when this returns; it answers after `grpc.start()`."""
     front = Front(metrics, settings.limits.message_bytes)
     server = grpc.aio.server(interceptors=[front], options=_options(settings))
     models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(registry), server)
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(InferenceServicer(registry), server)
+    edits = Edits(library.activation_sets)
+    creation = SetCreation(registry, library.corpora, library.activation_sets, library.jobs, edits)
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(InferenceServicer(registry, edits), server)
     activations_pb2_grpc.add_ActivationServiceServicer_to_server(
-        ActivationServicer(registry, settings.chunk_bytes), server
+        ActivationServicer(registry, edits, library.activation_sets, creation, settings.chunk_bytes), server
     )
+    corpora_pb2_grpc.add_CorpusServiceServicer_to_server(CorpusServicer(library.corpora, settings.corpus_bytes), server)
+    operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(library.jobs), server)
     health_servicer = Health()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    return Server(server, front, health_servicer, registry, _bind(server, settings))
+    return Server(server, front, health_servicer, registry, library, _bind(server, settings))
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
@@ -132,11 +150,15 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str, s
 
     Raises:
         PatchclampError: a model cannot be loaded.
-        OSError: an address cannot be bound, or a file cannot be read.
+        OSError: an address cannot be bound, a file cannot be read, or the database cannot be used.
+        BadSetting: the data directory or the database cannot be what the settings say.
     """
     metrics = Metrics()
-    with metrics.exposed(settings.metrics_listen) as metrics_address:
-        server = assemble(settings, Registry(), metrics)
+    with (
+        closing(Library.open(settings)) as library,
+        metrics.exposed(settings.metrics_listen) as metrics_address,
+    ):
+        server = assemble(settings, Registry(), library, metrics)
         await server.show(State.LOADING)
         await server.grpc.start()
         _log.info("starting", address=server.address, metrics=metrics_address, settings=settings.shown())
@@ -144,6 +166,8 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str, s
             await _load(settings, server.registry, metrics, stop)
             if not stop.is_set():
                 await server.show(State.SERVING)
+                await library.corpora.sweep()
+                await library.jobs.resume()
                 _log.info("serving", address=server.address)
                 ready(server.address, metrics_address)
             await stop.wait()
@@ -154,8 +178,9 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str, s
 
 async def _load(settings: Settings, registry: Registry, metrics: Metrics, stop: asyncio.Event) -> None:
     """Hosts the models one after another, off the event loop; comes back early when it is told to stop."""
+    pace = Pace(settings.background_share)  # one for all models, since they share the machine
     for text in settings.models:
-        loading = _in_thread(partial(_host, text, settings, registry, metrics))
+        loading = _in_thread(partial(_host, text, settings, registry, metrics, pace))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -182,7 +207,7 @@ def _in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
     return asyncio.wrap_future(done)
 
 
-def _host(text: str, settings: Settings, registry: Registry, metrics: Metrics) -> None:
+def _host(text: str, settings: Settings, registry: Registry, metrics: Metrics, pace: Pace) -> None:
     # Here and not above: torch takes seconds to import, and the port answers meanwhile.
     import torch
 
@@ -194,7 +219,7 @@ def _host(text: str, settings: Settings, registry: Registry, metrics: Metrics) -
         torch.set_num_threads(settings.threads)
     began = perf_counter()
     model = load_model(ModelSpec.parse(text), cache=settings.cache, dtype=settings.dtype, device=settings.device)
-    engine = Engine(model, build_site_map(model), settings.limits.for_engine(), metrics.observer(model.name))
+    engine = Engine(model, build_site_map(model), settings.limits.for_engine(), metrics.observer(model.name), pace)
     engine.start()
     registry.add(engine)
     metrics.model_loaded(model.name, perf_counter() - began)

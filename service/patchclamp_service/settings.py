@@ -13,6 +13,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -104,7 +105,19 @@ class Settings(BaseSettings):
     metrics_listen: str = ""
     """Address of the Prometheus metrics, for example 127.0.0.1:9464; port 0 picks one; empty: off."""
     data_dir: Path = Path("~/.local/share/patchclamp")
-    """Where results are kept; nothing is written there yet."""
+    """Where results are kept: corpora, activation sets, and the database unless --database names another."""
+    database: Annotated[str, Field(repr=False)] = ""
+    """PostgreSQL to use instead of SQLite: postgresql://USER@HOST/NAME. Servers that share one share the data_dir."""
+    jobs_running: Positive = 2
+    """Long-running operations that run side by side; others wait."""
+    operations_kept_days: Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)] = 7.0
+    """Days after which an operation that has ended is forgotten; what it made stays."""
+    background_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.25
+    """How much a running extraction may slow concurrent generations, as a share of their time."""
+    workers: Positive = 1
+    """Processes that analyses run in, side by side; they have a lower priority than the server."""
+    worker_memory_bytes: Annotated[int, Field(ge=64 << 20, le=2**63 - 1)] = 2 << 30
+    """Memory of an analysis in bytes; one that needs more is stopped."""
     cache: Path = Path("~/.cache/patchclamp")
     """Where converted models are kept."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -117,6 +130,8 @@ class Settings(BaseSettings):
     """After SIGTERM, how long running requests may take to finish."""
     keepalive_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 60.0
     """A connection silent for this long is asked whether it still lives."""
+    corpus_bytes: Positive = 1 << 30
+    """Bytes of an uploaded corpus, all of its files together."""
     chunk_bytes: Annotated[int, Field(ge=1024, le=16 << 20)] = 128 << 10
     """Activations are streamed in messages of about this size."""
     tls_cert: Path | None = None
@@ -185,8 +200,9 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
 
     def shown(self) -> dict[str, object]:
-        """The settings for the log. File names are shown, what is in the files is not."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """The settings for the log. File names are shown, what is in the files is not; nor is a password."""
+        shown = self.model_dump(mode="json", exclude_none=True)
+        return shown | ({"database": _without_secrets(self.database)} if self.database else {})
 
 
 def load_settings(flags: dict[str, Any]) -> Settings:
@@ -200,6 +216,15 @@ def load_settings(flags: dict[str, Any]) -> Settings:
         raise BadSetting("; ".join(_line(problem["loc"], problem["msg"]) for problem in error.errors())) from error
     except (SettingsError, tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise BadSetting(" ".join(str(error).split())) from error
+
+
+def _without_secrets(url: str) -> str:
+    """Scheme, host and database of a URL: users, passwords and parameters are nobody's business."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "…"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else "…"
 
 
 def _line(location: tuple[int | str, ...], message: str) -> str:

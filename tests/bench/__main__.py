@@ -1,10 +1,10 @@
-"""`make bench`: every measurement, or those named ("linear edits generate plans extract transport")."""
+"""`make bench`: every measurement, or those named ("linear edits generate plans extract transport store")."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.bench import edits, extract, generate, linear, plans, transport
+from tests.bench import edits, extract, generate, linear, plans, store, transport
 
 # The transport measurement turns the plain models into engines, so it comes after those that need them plain.
 BENCHES = {
@@ -14,6 +14,7 @@ BENCHES = {
     "plans": plans.run,
     "extract": extract.run,
     "transport": transport.run,
+    "store": store.run,
 }
 
 

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from patchclamp_service.engine.model import LoadedModel, ModelSpec, load_model
@@ -40,9 +41,16 @@ def server(*names: str, flags: tuple[str, ...] = ()) -> Iterator[str]:
     models = [part for name in names for part in ("--model", name)]
     command = [sys.executable, "-m", "patchclamp_service", *models, "--listen", "127.0.0.1:0", "--cache", str(CACHE)]
     environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
-    with subprocess.Popen(
-        [*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    ) as process:
+    with (
+        TemporaryDirectory() as data,
+        subprocess.Popen(
+            [*command, "--data-dir", data, *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        ) as process,
+    ):
         assert process.stdout is not None
         try:
             for line in process.stdout:

@@ -8,6 +8,7 @@ from patchclamp import AsyncClient, Client
 
 from tests.clients.halves import Half
 from tests.clients.scripted import Script, serving
+from tests.clients.shell import Shell
 
 
 @pytest_asyncio.fixture
@@ -19,3 +20,8 @@ async def script() -> AsyncIterator[Script]:
 @pytest.fixture(params=[AsyncClient, Client], ids=["async", "sync"])
 def half(request: pytest.FixtureRequest) -> Half:
     return Half(request.param)
+
+
+@pytest.fixture
+def shell(script: Script, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(script.target, capsys)

@@ -42,7 +42,9 @@ class Half:
 
     async def next(self, stream: Any) -> Any:
         """The next thing that a stream gives."""
-        return await self.wait(stream.__anext__ if hasattr(stream, "__anext__") else stream.__next__)
+        if hasattr(stream, "__anext__"):
+            return await stream.__anext__()
+        return await asyncio.to_thread(next, stream)
 
     async def leave(self, stream: Any) -> None:
         """Enters the stream's context and leaves it."""

@@ -13,16 +13,19 @@ from typing import Any, TypeAlias
 
 import grpc
 import patchclamp.v1
+from google.longrunning import operations_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import status_pb2
 
-__all__ = ["HOLD", "Failure", "Script", "services", "serving"]
+__all__ = ["HOLD", "RECEIVED", "Failure", "Script", "services", "serving"]
 
 # The reply goes on until the caller gives up.
 HOLD = object()
+# What follows comes after all that the caller streams; otherwise a failure comes before most of it.
+RECEIVED = object()
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Script:
         self.replies[method].append(items)
 
     async def answer(
-        self, method: str, request: Message, context: grpc.aio.ServicerContext[Any, Any]
+        self, method: str, request: Message | list[Message], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[Message]:
         """Plays the next reply."""
         self.requests.append(request)
@@ -79,6 +82,10 @@ class Script:
             elif isinstance(item, Message):
                 yield item
 
+    def refuses(self, method: str) -> bool:
+        """Whether the next reply is nothing but a failure."""
+        return isinstance(self.replies[method][0][0], Failure)
+
     async def _hold(self) -> None:
         try:
             await asyncio.Event().wait()
@@ -87,11 +94,12 @@ class Script:
 
 
 def services() -> Iterator[ServiceDescriptor]:
-    """Every service of patchclamp.v1."""
+    """Every service of patchclamp.v1, and google.longrunning.Operations."""
     for module in pkgutil.iter_modules(patchclamp.v1.__path__):
         if module.name.endswith("_pb2"):
             file = importlib.import_module(f"patchclamp.v1.{module.name}").DESCRIPTOR
             yield from file.services_by_name.values()
+    yield operations_pb2.DESCRIPTOR.services_by_name["Operations"]
 
 
 @asynccontextmanager
@@ -119,11 +127,24 @@ def _handler(method: MethodDescriptor, script: Script) -> grpc.RpcMethodHandler[
         async for message in script.answer(method.name, request, context):
             yield message
 
-    async def unary(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+    async def unary(request: Message | list[Message], context: grpc.aio.ServicerContext[Any, Any]) -> Message:
         async for message in script.answer(method.name, request, context):
             return message
         raise AssertionError(f"no reply is written down for {method.name}")
 
+    async def collected(requests: AsyncIterator[Message], context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+        """Takes the first message, and the rest unless it is refused there and then."""
+        received = [await anext(aiter(requests))]
+        if not script.refuses(method.name):
+            received += [request async for request in requests]
+        return await unary(received, context)
+
+    if method.client_streaming:
+        return grpc.stream_unary_rpc_method_handler(
+            collected,
+            request_deserializer=GetMessageClass(method.input_type).FromString,
+            response_serializer=GetMessageClass(method.output_type).SerializeToString,
+        )
     make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
     return make(
         stream if method.server_streaming else unary,

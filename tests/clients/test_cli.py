@@ -7,7 +7,6 @@ import io
 import json
 import sys
 import types
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -15,12 +14,14 @@ import numpy as np
 import pytest
 from google.rpc import error_details_pb2
 from patchclamp import __version__
-from patchclamp._cli import app, main
+from patchclamp._cli import main
 from patchclamp.v1 import activations_pb2, common_pb2, inference_pb2, intervention_pb2, models_pb2
 
 from tests.clients.scripted import Failure, Script
+from tests.clients.shell import COMMANDS, Shell
 
-COMMANDS = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+ROOT = Path(__file__).parents[2]
+
 RECEIPT = intervention_pb2.AppliedInterventions(edits=[intervention_pb2.AppliedEdit(positions_edited=5)])
 MODEL = models_pb2.Model(
     name="models/a",
@@ -32,25 +33,6 @@ MODEL = models_pb2.Model(
     modules=[models_pb2.Module(path="lm_head", type="Linear", input_width=2)],
     limits=models_pb2.Limits(sentences=2, request_tokens=1000, capture_bytes=10_000),
 )
-
-
-@dataclass
-class Shell:
-    """Runs commands beside the server's event loop."""
-
-    target: str
-    capsys: pytest.CaptureFixture[str]
-
-    async def run(self, *arguments: str) -> tuple[int, str, str]:
-        """Exit code, standard output, standard error."""
-        code = await asyncio.to_thread(main, [*arguments, "--target", self.target])
-        captured = self.capsys.readouterr()
-        return code, captured.out, captured.err
-
-
-@pytest.fixture
-def shell(script: Script, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(script.target, capsys)
 
 
 def sentence(index: int, tokens: list[str]) -> activations_pb2.ExtractActivationsResponse:
@@ -253,12 +235,22 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize("command", sorted(COMMANDS - {"serve"}))
 def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([command, "--help"]) == 0
+    assert main([*command.split(), "--help"]) == 0
     assert f"patchclamp {command} " in capsys.readouterr().out.split("\n", 1)[1]
 
 
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_stands_in_the_readme(command: str) -> None:
+    assert f"patchclamp {command}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_commands_are_all_there() -> None:
-    assert {"serve", "models", "sites", "generate", "score", "extract"} == COMMANDS
+    plain = {"serve", "models", "sites", "generate", "score", "classify", "fill-mask", "extract"}
+    corpora = {"upload", "annotate", "sample", "split", "list", "get", "show", "delete"}
+    activations = {"create", "list", "get", "download", "stats", "delete"}
+    operations = {"list", "get", "wait", "cancel", "delete"}
+    groups = {"corpora": corpora, "activations": activations, "operations": operations}
+    assert plain | {f"{group} {name}" for group, names in groups.items() for name in names} == COMMANDS
 
 
 def test_serve_without_the_service_says_what_to_install(

@@ -6,44 +6,27 @@ import asyncio
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 from google.protobuf import text_format
 from patchclamp import (
-    Applied,
-    AppliedEdit,
     AsyncClient,
     AsyncGenerationStream,
     Cancelled,
     FinishReason,
     Limits,
+    Model,
+    ModelHead,
     ModelKind,
     ProtocolError,
     TokenLogprob,
     Usage,
     ablate,
 )
-from patchclamp.v1 import activations_pb2, common_pb2, inference_pb2, intervention_pb2, models_pb2
+from patchclamp.v1 import inference_pb2, models_pb2
 
 from tests.clients.halves import Half
 from tests.clients.scripted import HOLD, Script, serving
-
-RECEIPT = intervention_pb2.AppliedInterventions(
-    sets=["interventionSets/a@3"],
-    digest="d1",
-    edits=[intervention_pb2.AppliedEdit(positions_edited=5, gate_firings=2)],
-    model_digest="d2",
-)
-APPLIED = Applied(("interventionSets/a@3",), "d1", (AppliedEdit(5, 2),), "d2")
-
-
-def tensor(rows: int, width: int = 2, start: float = 0) -> common_pb2.Tensor:
-    values = start + np.arange(rows * width, dtype="<f4")
-    return common_pb2.Tensor(dtype=common_pb2.FLOAT32, shape=[rows, width], data=values.tobytes())
-
-
-def captured(rows: int, start: float = 0, sites: tuple[str, ...] = ("s",)) -> list[activations_pb2.CapturedSite]:
-    return [activations_pb2.CapturedSite(site=site, values=tensor(rows, start=start)) for site in sites]
+from tests.clients.wire import APPLIED, RECEIPT, captured
 
 
 def token(text: str, **fields: Any) -> inference_pb2.GenerateResponse:
@@ -52,11 +35,6 @@ def token(text: str, **fields: Any) -> inference_pb2.GenerateResponse:
 
 def completed(**fields: Any) -> inference_pb2.GenerateResponse:
     return inference_pb2.GenerateResponse(completed=inference_pb2.Completed(**fields))
-
-
-def part(sentence: int, rows: int, **fields: Any) -> activations_pb2.ExtractActivationsResponse:
-    fields.setdefault("captured", captured(rows))
-    return activations_pb2.ExtractActivationsResponse(sentence=sentence, **fields)
 
 
 DEFAULTS = "sampling {}"
@@ -233,87 +211,6 @@ async def test_a_score_that_is_missing_is_an_error(script: Script, half: Half) -
             await half.wait(client.score, [("a", " b")])
 
 
-@pytest.mark.parametrize(
-    ("sentences", "options", "wire"),
-    [
-        (["a b"], {}, 'sentences { text: "a b" } sites: "s" dtype: FLOAT32'),
-        (
-            [["a", "b"]],
-            {"aggregation": "first", "dtype": "float16", "include_special_tokens": True, "model": "m"},
-            'sentences { words { words: ["a", "b"] } } sites: "s" aggregation: FIRST dtype: FLOAT16 '
-            'include_special_tokens: true model: "m"',
-        ),
-    ],
-)
-async def test_extract_sends_what_it_is_given(
-    script: Script, half: Half, sentences: Any, options: dict[str, Any], wire: str
-) -> None:
-    script.reply("ExtractActivations", part(0, 1, tokens=["a"]))
-    async with half.client(script.target) as client:
-        await half.items(client.extract(sentences, ["s"], **options))
-    assert script.requests == [text_format.Parse(wire, activations_pb2.ExtractActivationsRequest())]
-
-
-async def test_extract_puts_sentences_together(script: Script, half: Half) -> None:
-    script.reply(
-        "ExtractActivations",
-        part(0, 2, tokens=["a", "b", "c"], masked=[2], captured=captured(2, 0, ("s", "t"))),
-        part(0, 1, row_offset=2, captured=captured(1, 4, ("s", "t"))),
-        part(1, 0),
-        part(2, 1, tokens=["d"], applied=RECEIPT),
-    )
-    async with half.client(script.target) as client:
-        stream = client.extract(["abc", "-", "d"], ["s", "t"])
-        sentences = await half.items(stream)
-    assert [sentence.tokens for sentence in sentences] == [("a", "b", "c"), (), ("d",)]
-    assert [sentence.index for sentence in sentences] == [0, 1, 2]
-    assert sentences[0].activations["t"].tolist() == [[0, 1], [2, 3], [4, 5]]
-    assert sentences[0].masked.tolist() == [False, False, True]
-    assert sentences[1].activations["s"].shape == (0, 2)
-    assert stream.applied == APPLIED
-
-
-async def test_a_sentence_comes_before_the_next_one_is_computed(script: Script, half: Half) -> None:
-    script.reply("ExtractActivations", part(0, 1, tokens=["a"]), HOLD)
-    async with half.client(script.target) as client:
-        stream = client.extract(["a", "b"], ["s"])
-        assert (await half.next(stream)).tokens == ("a",)
-        await half.leave(stream)
-        await script.cancelled.wait()
-
-
-@pytest.mark.parametrize(
-    ("parts", "says"),
-    [
-        ([part(0, 1, tokens=["a"])], "ended 1 sentences early"),
-        ([part(0, 1, tokens=["a", "b"])], "ended after 1 of 2 rows"),
-        ([part(0, 2, tokens=["a"])], "more rows than the sentence's 1 tokens"),
-        ([part(0, 1, tokens=["a", "b"]), part(1, 1, tokens=["c"])], "came after sentence 0, row 1"),
-        ([part(0, 1, tokens=["a", "b"]), part(0, 1, row_offset=3)], "row 3 came after sentence 0, row 1"),
-        (
-            [part(0, 1, tokens=["a", "b"]), part(0, 1, row_offset=1, captured=captured(1, 0, ("t",)))],
-            r"has the sites \['t'\]",
-        ),
-        ([part(0, 1, tokens=["a"], masked=[1])], r"masks rows \[1\] of 1"),
-        ([part(0, 1, tokens=["a"], captured=captured(1) + captured(2, sites=("t",)))], "with equal rows"),
-    ],
-)
-async def test_a_reply_that_does_not_add_up_is_an_error(
-    script: Script, half: Half, parts: list[activations_pb2.ExtractActivationsResponse], says: str
-) -> None:
-    script.reply("ExtractActivations", *parts)
-    async with half.client(script.target) as client:
-        with pytest.raises(ProtocolError, match=says):
-            await half.items(client.extract(["a", "b"], ["s"]))
-
-
-@pytest.mark.parametrize(("sentences", "sites"), [("a sentence", ["s"]), (["a sentence"], "s")])
-async def test_a_string_is_no_list(half: Half, sentences: Any, sites: Any) -> None:
-    async with half.client("127.0.0.1:1") as client:
-        with pytest.raises(TypeError, match="a single string"):
-            client.extract(sentences, sites)
-
-
 async def test_models_reads_every_page(script: Script, half: Half) -> None:
     script.reply(
         "ListModels", models_pb2.ListModelsResponse(models=[models_pb2.Model(name="models/a")], next_page_token="n")
@@ -340,6 +237,21 @@ async def test_a_model_with_all_that_is_known_of_it(script: Script, half: Half) 
     assert model.limits.sentences == 9
 
 
+@pytest.mark.parametrize(
+    ("wire", "kind", "head"),
+    [
+        ("kind: MODEL_KIND_DECODER head: MODEL_HEAD_LANGUAGE", ModelKind.DECODER, ModelHead.LANGUAGE),
+        ("kind: MODEL_KIND_ENCODER_DECODER", ModelKind.ENCODER_DECODER, ModelHead.NONE),
+        ("head: MODEL_HEAD_MASKED_LANGUAGE", ModelKind.UNKNOWN, ModelHead.MASKED_LANGUAGE),
+        ("kind: 9 head: 9", ModelKind.UNKNOWN, ModelHead.UNKNOWN),
+    ],
+)
+def test_what_a_model_can_do(wire: str, kind: ModelKind, head: ModelHead) -> None:
+    message = text_format.Parse(f'{wire} labels: ["no", "yes"] mask_token: "[MASK]"', models_pb2.Model())
+    model = Model.from_proto(message)
+    assert (model.kind, model.head, model.labels, model.mask_token) == (kind, head, ("no", "yes"), "[MASK]")
+
+
 def test_the_limits_are_those_of_the_wire() -> None:
     assert list(Limits.__dataclass_fields__) == [field.name for field in models_pb2.Limits.DESCRIPTOR.fields]
 
@@ -358,11 +270,3 @@ async def test_a_closed_client_says_so(script: Script, half: Half) -> None:
         pass
     with pytest.raises(RuntimeError, match="is closed"):
         client.generate("x")
-
-
-async def test_large_replies_are_received(script: Script, half: Half) -> None:
-    rows = 1_000_000  # more than gRPC's own limit of 4 MiB
-    script.reply("ExtractActivations", part(0, rows, tokens=["a"] * rows, captured=captured(rows)))
-    async with half.client(script.target) as client:
-        sentence = await half.next(client.extract(["a"], ["s"]))
-    assert sentence.activations["s"].shape == (rows, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from patchclamp import Limits, Model, ModelKind, SentenceActivations, Site
+from patchclamp import Limits, Model, SentenceActivations, Site
 from patchclamp._batches import batches, most_tokens
 from patchclamp._files import SUFFIXES, writing
+from patchclamp.v1 import models_pb2
 
 
 def sentence(index: int, tokens: list[str], dtype: str = "float32") -> SentenceActivations:
@@ -96,7 +98,7 @@ def model(sentences: int, request_tokens: int, capture_bytes: int) -> Model:
     given = {"sentences": sentences, "request_tokens": request_tokens, "capture_bytes": capture_bytes}
     limits = Limits(**(zeros | given))
     sites = tuple(Site(f"layers.{layer}.{part}", 8, "m") for layer in range(3) for part in ("mlp", "heads"))
-    return Model("models/m", "A", "f", ModelKind.DECODER, "", "float32", "cpu", 3, 8, 9, 1, True, limits, sites, (), ())
+    return dataclasses.replace(Model.from_proto(models_pb2.Model()), limits=limits, sites=sites)
 
 
 @given(st.lists(st.text(max_size=30)), st.integers(1, 5), st.integers(1, 60))

@@ -96,6 +96,7 @@ def test_a_direction_goes_as_a_tensor() -> None:
 
 # protobuf writes the largest floats to JSON so rounded that it does not read them back.
 NUMBERS = st.floats(-(2.0**127), 2.0**127, width=32)
+WEIGHTS = st.floats(0, 1, width=32, exclude_min=True)
 # Text that JSON and protobuf can both carry: no lone surrogates.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 NEURONS = st.builds(
@@ -126,7 +127,7 @@ ARGUMENTS: list[tuple[Any, st.SearchStrategy[dict[str, Any]]]] = [
     (scale, st.fixed_dictionaries({"factor": NUMBERS})),
     (add, st.fixed_dictionaries({"offsets": st.lists(NUMBERS, min_size=1, max_size=4)})),
     (clip, st.fixed_dictionaries({"min": st.none() | NUMBERS, "max": st.none() | NUMBERS})),
-    (set_to_mean, st.fixed_dictionaries({"activation_set": TEXTS, "label": TEXTS, "weight": NUMBERS})),
+    (set_to_mean, st.fixed_dictionaries({"activation_set": TEXTS, "label": TEXTS, "weight": WEIGHTS})),
     (patch, st.fixed_dictionaries({"source_text": TEXTS, "source_position": st.integers(-999, 999)})),
 ]
 EDITS = st.one_of(

@@ -22,7 +22,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("models")
     models = [f"tiny={save_tiny('llama', folder / 'llama')}", f"tiny-bert={save_tiny('bert', folder / 'bert')}"]
     flags = [part for model in models for part in ("--model", model)]
-    command: list[str | Path] = [COMMAND, "serve", *flags, "--listen", "127.0.0.1:0", "--cache", folder / "cache"]
+    flags += ["--listen", "127.0.0.1:0", "--cache", str(folder / "cache"), "--data-dir", str(folder / "data")]
+    command: list[str | Path] = [COMMAND, "serve", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         found = re.search(r"patchclamp listening on (\S+)", process.stdout.readline())

@@ -182,7 +182,6 @@ def test_what_extraction_assumes() -> None:
     ("sentences", "parts", "field"),
     [
         ((TEXT, words("a")), {}, "sentences[1]"),
-        ((words("a"), words("b", " \t")), {}, "sentences[1].words.words[1]"),
         ((TEXT,), {"aggregation": activations_v1.FIRST}, "aggregation"),
         ((TEXT,), {"dtype": INT64}, "dtype"),
     ],

@@ -8,13 +8,15 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from patchclamp_analysis import errors as analysis
 from patchclamp_service.engine import errors
-from patchclamp_service.errors import CODES, Refusal, refuse
+from patchclamp_service.errors import CODES, Refusal, foreseen, refuse
 
 TABLE = [
     (errors.InvalidRequest("x", field="a[0].b"), "INVALID_ARGUMENT", {"ErrorInfo", "BadRequest"}),
     (errors.InvalidRequest("x"), "INVALID_ARGUMENT", {"ErrorInfo"}),
     (errors.NotFound("x", field="model"), "NOT_FOUND", {"ErrorInfo"}),
+    (errors.AlreadyExists("x"), "ALREADY_EXISTS", {"ErrorInfo"}),
     (errors.Unsupported("x"), "FAILED_PRECONDITION", {"ErrorInfo"}),
     (errors.BadModel("x"), "FAILED_PRECONDITION", {"ErrorInfo"}),
     (errors.DigestMismatch("x"), "DATA_LOSS", {"ErrorInfo"}),
@@ -25,6 +27,11 @@ TABLE = [
     ),
     (errors.Exhausted("x"), "RESOURCE_EXHAUSTED", {"ErrorInfo"}),
     (errors.NotReady("x"), "UNAVAILABLE", {"ErrorInfo", "RetryInfo"}),
+    (errors.Cancelled("x"), "CANCELLED", {"ErrorInfo"}),
+    (errors.Crashed("x"), "INTERNAL", {"ErrorInfo"}),
+    (analysis.BadData("x", where="dev, line 3"), "INVALID_ARGUMENT", {"ErrorInfo"}),
+    (analysis.Cancelled("x"), "CANCELLED", {"ErrorInfo"}),
+    (analysis.AnalysisError("secret"), "INTERNAL", {"ErrorInfo"}),
     (errors.EngineFailure("secret"), "INTERNAL", {"ErrorInfo"}),
     (ValueError("secret"), "INTERNAL", {"ErrorInfo"}),
     (MemoryError(), "INTERNAL", {"ErrorInfo"}),
@@ -55,6 +62,22 @@ def test_each_exception_has_its_code_and_details(error: Exception, code: str, ki
 def test_the_table_is_complete() -> None:
     kinds = {getattr(errors, name) for name in errors.__all__}
     assert kinds - set(CODES) == {errors.PatchclampError, errors.EngineFailure}
+
+
+class BadColumn(analysis.BadData):
+    """A kind of its own."""
+
+
+def test_what_the_analysis_found_wrong_says_where() -> None:
+    refusal = refuse(BadColumn("no label", where="dev.upos, line 3"))
+    assert foreseen(BadColumn(""))
+    assert (refusal.text, refusal.reason) == ("dev.upos, line 3: no label", "BAD_DATA")
+
+
+@pytest.mark.parametrize(("error", "expected"), [(row[0], row[1] != "INTERNAL") for row in TABLE])
+def test_what_is_foreseen_is_in_the_table(error: Exception, expected: bool) -> None:
+    assert foreseen(error) == (expected or isinstance(error, errors.Crashed))
+    assert ("error_id" in detail(refuse(error, "e1"), error_details_pb2.ErrorInfo).metadata) != foreseen(error)
 
 
 def test_the_details_say_what_and_where() -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import urlopen
 
@@ -27,10 +28,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def process(*argv: str) -> Iterator[subprocess.Popen[str]]:
     """The server as a user starts it, on a port of its own."""
-    command = [sys.executable, "-m", "patchclamp_service", "--listen", "127.0.0.1:0", "--threads", "1", *argv]
+    command = [sys.executable, "-m", "patchclamp_service", "--listen", "127.0.0.1:0", "--threads", "1"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as started:
+    with (
+        TemporaryDirectory() as data,
+        subprocess.Popen(
+            [*command, "--data-dir", data, *argv], stdout=pipe, stderr=pipe, text=True, env=environment
+        ) as started,
+    ):
         try:
             yield started
         finally:
@@ -92,3 +98,33 @@ def test_a_port_that_is_taken(model: Path) -> None:
             err = second.communicate(timeout=60)[1]
     assert second.returncode == 1
     assert f"cannot listen on {address}" in err
+
+
+def test_a_data_directory_that_is_taken(model: Path, tmp_path: Path) -> None:
+    with process("--model", f"tiny={model}", "--data-dir", str(tmp_path)) as first:
+        line(first, "patchclamp listening on ")
+        with process("--model", f"tiny={model}", "--data-dir", str(tmp_path)) as second:
+            out, err = second.communicate(timeout=60)
+    assert (second.returncode, out, err.count("\n")) == (1, "", 1)
+    assert f"another server uses {tmp_path}" in err
+
+
+def test_a_data_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with process("--model", "a", "--data-dir", str(tmp_path / "file" / "data")) as started:
+        out, err = started.communicate(timeout=60)
+    assert (started.returncode, out, err.count("\n")) == (2, "", 1)
+
+
+def test_a_database_that_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "patchclamp.db").write_bytes(b"not a database" * 4096)
+    with process("--model", "a", "--data-dir", str(tmp_path), "--log-level", "error") as started:
+        out, err = started.communicate(timeout=60)
+    assert (started.returncode, out, err.count("\n")) == (1, "", 1)
+    assert "patchclamp.db cannot be used: file is not a database" in err
+
+
+def test_the_port_is_bound_before_torch_is_imported() -> None:
+    code = "import sys, patchclamp_service.server; sys.exit(bool({'torch', 'transformers', 'pandas'} & {*sys.modules}))"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 from urllib.request import urlopen
 
@@ -16,6 +17,7 @@ import grpc
 import numpy as np
 import pytest
 import pytest_asyncio
+from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -25,10 +27,11 @@ from patchclamp.v1 import inference_pb2 as inference
 from patchclamp.v1 import intervention_pb2 as v1
 from patchclamp.v1 import models_pb2 as models
 from patchclamp.v1.common_pb2 import Neurons
+from patchclamp_service.library import Library
 from patchclamp_service.metrics import Metrics
 from patchclamp_service.server import SERVICES, assemble, serve
 from patchclamp_service.servicers.registry import Registry, State
-from patchclamp_service.settings import load_settings
+from patchclamp_service.settings import Settings, load_settings
 
 from tests.tiny import save_tiny
 
@@ -69,8 +72,8 @@ async def running(directory: Path, **flags: Any) -> AsyncIterator[Running]:
     """Serves the models in `directory` while the context lasts."""
     names = [f"{name}={directory / name}" for name in ("tiny-llama", "tiny-bert")]
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
-    cache = directory.parent / "cache"
-    settings = load_settings({"models": names, "listen": "127.0.0.1:0", "cache": cache, "threads": 1} | flags)
+    kept = {"cache": directory.parent / "cache", "data_dir": mkdtemp(dir=directory.parent)}
+    settings = load_settings({"models": names, "listen": "127.0.0.1:0", "threads": 1} | kept | flags)
     task = asyncio.create_task(serve(settings, stop, lambda *addresses: ready.set_result(addresses)))
     await asyncio.wait((task, ready), return_when=asyncio.FIRST_COMPLETED)
     if task.done():
@@ -247,6 +250,14 @@ async def test_health_and_reflection(server: Running) -> None:
     assert set(SERVICES) < {service.name for service in answer.list_services_response.service}
 
 
+async def test_operations_are_served(server: Running) -> None:
+    stub = operations_pb2_grpc.OperationsStub(server.channel)
+    listed = await stub.ListOperations(operations_pb2.ListOperationsRequest())
+    assert list(listed.operations) == []
+    call = stub.GetOperation(operations_pb2.GetOperationRequest(name="operations/absent"))
+    assert (await refused(call))[:2] == ("NOT_FOUND", "NOT_FOUND")
+
+
 async def test_draining(directory: Path) -> None:
     """Health says so first, what is new is refused, what runs is finished."""
     async with running(directory, drain_seconds=30) as server:
@@ -286,9 +297,14 @@ async def test_50_streams_cut_in_the_middle_leave_nothing(directory: Path) -> No
     assert values["tokens_out_total"] < 50 * 200 / 2
 
 
-async def test_the_port_answers_while_models_load() -> None:
-    registry = Registry()
-    server = assemble(load_settings({"models": ["a"], "listen": "127.0.0.1:0"}), registry, Metrics())
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings({"models": ["a"], "listen": "127.0.0.1:0", "data_dir": tmp_path})
+
+
+async def test_the_port_answers_while_models_load(settings: Settings) -> None:
+    library = Library.open(settings)
+    server = assemble(settings, Registry(), library, Metrics())
     await server.show(State.LOADING)
     await server.grpc.start()
     async with grpc.aio.insecure_channel(server.address) as channel:
@@ -298,14 +314,16 @@ async def test_the_port_answers_while_models_load() -> None:
         call = models_pb2_grpc.ModelServiceStub(channel).ListModels(models.ListModelsRequest())
         assert (await refused(call))[:2] == ("UNAVAILABLE", "LOADING")
     await server.drain(0)
+    library.close()
 
 
-async def test_what_nobody_foresaw_is_internal_with_an_id() -> None:
-    registry = Registry()
+async def test_what_nobody_foresaw_is_internal_with_an_id(settings: Settings) -> None:
+    registry, library = Registry(), Library.open(settings)
     registry.state = State.SERVING  # without any engine, which no server ever is: resolving fails in its own way
-    server = assemble(load_settings({"models": ["a"], "listen": "127.0.0.1:0"}), registry, Metrics())
+    server = assemble(settings, registry, library, Metrics())
     await server.grpc.start()
     async with grpc.aio.insecure_channel(server.address) as channel:
         call = models_pb2_grpc.ModelServiceStub(channel).GetModel(models.GetModelRequest())
         assert await refused(call) == ("INTERNAL", "INTERNAL", "")
     await server.drain(0)
+    library.close()

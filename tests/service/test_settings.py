@@ -61,6 +61,10 @@ def test_the_file_may_be_named_by_the_environment(file: Path, monkeypatch: pytes
         (["--model", "a", "--limits.running", "0"], "limits.running"),
         (["--model", "a", "--drain-seconds", "nan"], "drain_seconds"),
         (["--model", "a", "--device", "abacus"], "device"),
+        (["--model", "a", "--jobs-running", "0"], "jobs_running"),
+        (["--model", "a", "--background-share", "1.5"], "background_share"),
+        (["--model", "a", "--worker-memory-bytes", "1"], "worker_memory_bytes"),
+        (["--model", "a", "--operations-kept-days", "0"], "operations_kept_days"),
         (["--model", "a", "--tls-key", "key.pem"], "--tls-cert and --tls-key go together"),
         (["--model", "a", "--config", "nowhere.toml"], "there is no file nowhere.toml"),
     ],
@@ -91,6 +95,37 @@ def test_settings_are_frozen_and_shown() -> None:
     with pytest.raises(ValueError, match="frozen"):
         settings.threads = 3
     assert settings.shown()["models"] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://user:hushhush@host:5432/name", "postgresql://host:5432/name"),
+        ("postgresql+psycopg://hushhush@host/name?password=hushhush", "postgresql+psycopg://host/name"),
+        ("postgresql://user:hush@hush:hushhush@host/name", "postgresql://host/name"),
+        ("postgresql://user:hushhush@[host/name", "…"),
+        ("postgresql:user:hushhush@host", "…"),
+        ("hushhush", "…"),
+    ],
+)
+def test_no_password_is_shown(url: str, shown: str) -> None:
+    settings = load("--model", "a", "--database", url)
+    assert settings.database == url
+    assert settings.shown()["database"] == shown
+    assert "hushhush" not in f"{settings!r}{settings}{settings.shown()}"
+
+
+def test_a_password_is_in_no_line_of_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--database", "postgresql://user:hushhush@host/name"]) == 2
+    assert "hushhush" not in capsys.readouterr().err
+
+
+def test_the_data_directory_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["--model", "a", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "file" / "data")]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("patchclamp serve: data_dir: ")
+    assert line.count("\n") == 1
 
 
 def test_every_setting_is_documented(capsys: pytest.CaptureFixture[str]) -> None:

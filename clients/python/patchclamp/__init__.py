@@ -5,13 +5,23 @@
 ...     edits = [ablate("layers.10.neurons[17,40]"), scale("layers.3.heads[0:64]", 0.5)]
 ...     print(client.generate("The nurse said that", interventions=edits).text())
 
-`Client` and `AsyncClient` have the same methods: `generate`, `score`, `extract`, `models` and `model`. The wire's own
-messages are in `patchclamp.v1`; their `Intervention` is accepted wherever one is.
+`Client` and `AsyncClient` have the same methods: `generate`, `score`, `classify`, `fill_mask`, `extract`, `models` and
+`model`; and for what the server keeps `corpora`, `activation_sets` and `operations`. Rules that label words are in
+`patchclamp.rules`. The wire's own messages are in `patchclamp.v1`; their `Intervention` is accepted wherever one is.
 """
 
+from patchclamp import rules
+from patchclamp._activation_files import ActivationSetFile
+from patchclamp._activation_sets import ActivationSet, ActivationStatistics, TokenFilter
 from patchclamp._activations import SentenceActivations
+from patchclamp._async.activation_sets import AsyncActivationSets
 from patchclamp._async.client import AsyncClient
+from patchclamp._async.corpora import AsyncCorpora
+from patchclamp._async.operations import AsyncOperation, AsyncOperations
 from patchclamp._async.streams import AsyncExtraction, AsyncGenerationStream
+from patchclamp._classification import Classification, Classifications, ClassScore, WordClassification
+from patchclamp._corpora import AnnotatedSentence, Corpus, CorpusContent, LabelLayer, LabelLevel
+from patchclamp._corpus_sources import CorpusSource
 from patchclamp._exceptions import (
     Aborted,
     AlreadyExists,
@@ -47,31 +57,57 @@ from patchclamp._interventions import (
     set_,
     set_to_mean,
 )
-from patchclamp._models import Limits, Model, ModelKind, Module, RefusedSite, Site
+from patchclamp._masks import FilledMask, FilledTexts
+from patchclamp._models import Limits, Model, ModelHead, ModelKind, Module, RefusedSite, Site
 from patchclamp._neurons import Neurons
+from patchclamp._operations import OperationMetadata
 from patchclamp._parsing import parse_intervention
 from patchclamp._positions import Condition, Positions
+from patchclamp._progress import Progress
 from patchclamp._receipts import Applied, AppliedEdit
+from patchclamp._rules import Rule
 from patchclamp._scores import Score, Scores
+from patchclamp._sentences import Pair
+from patchclamp._sync.activation_sets import ActivationSets
 from patchclamp._sync.client import Client
+from patchclamp._sync.corpora import Corpora
+from patchclamp._sync.operations import Operation, Operations
 from patchclamp._sync.streams import Extraction, GenerationStream
 from patchclamp._version import __version__
 
 __all__ = [
     "Aborted",
+    "ActivationSet",
+    "ActivationSetFile",
+    "ActivationSets",
+    "ActivationStatistics",
     "AlreadyExists",
+    "AnnotatedSentence",
     "Applied",
     "AppliedEdit",
+    "AsyncActivationSets",
     "AsyncClient",
+    "AsyncCorpora",
     "AsyncExtraction",
     "AsyncGenerationStream",
+    "AsyncOperation",
+    "AsyncOperations",
     "Cancelled",
+    "ClassScore",
+    "Classification",
+    "Classifications",
     "Client",
     "Condition",
+    "Corpora",
+    "Corpus",
+    "CorpusContent",
+    "CorpusSource",
     "DataLoss",
     "DeadlineExceeded",
     "Extraction",
     "FailedPrecondition",
+    "FilledMask",
+    "FilledTexts",
     "FinishReason",
     "Generation",
     "GenerationStream",
@@ -79,32 +115,43 @@ __all__ = [
     "Intervention",
     "Interventions",
     "InvalidArgument",
+    "LabelLayer",
+    "LabelLevel",
     "Limits",
     "Model",
+    "ModelHead",
     "ModelKind",
     "Module",
     "Neurons",
     "NotFound",
     "NotationError",
+    "Operation",
+    "OperationMetadata",
+    "Operations",
     "OutOfRange",
+    "Pair",
     "PatchclampError",
     "PermissionDenied",
     "Positions",
+    "Progress",
     "ProtocolError",
     "RefusedSite",
     "ResourceExhausted",
+    "Rule",
     "Score",
     "Scores",
     "SentenceActivations",
     "Site",
     "StatusError",
     "Token",
+    "TokenFilter",
     "TokenLogprob",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
     "Unknown",
     "Usage",
+    "WordClassification",
     "__version__",
     "ablate",
     "add",
@@ -114,6 +161,7 @@ __all__ = [
     "parse_intervention",
     "patch",
     "project_out",
+    "rules",
     "scale",
     "set_",
     "set_to_mean",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +13,11 @@ from patchclamp._exceptions import ProtocolError
 from patchclamp._tensors import Array, captured_arrays
 from patchclamp.v1 import activations_pb2
 
-__all__ = ["AggregationName", "Assembler", "SentenceActivations", "aggregation_value", "to_sentence"]
+__all__ = ["AggregationName", "Assembler", "SentenceActivations", "aggregation_name", "aggregation_value"]
 
-AggregationName: TypeAlias = Literal["none", "first", "last", "average"]
-AGGREGATIONS = {
-    None: activations_pb2.AGGREGATION_UNSPECIFIED,
-    "none": activations_pb2.NONE,
-    "first": activations_pb2.FIRST,
-    "last": activations_pb2.LAST,
-    "average": activations_pb2.AVERAGE,
-}
+AggregationName: TypeAlias = Literal[
+    "none", "first", "last", "average", "sentence_first", "sentence_last", "sentence_average", "sentence_max"
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,12 +29,16 @@ class SentenceActivations:
         tokens: The word or subword of each row.
         activations: From site to values of shape [rows, width], in the order asked for; bfloat16 comes as float32.
         masked: Rows of words that have no subword of their own; bool of shape [rows]. Their values mean nothing.
+        target_tokens: Of an encoder-decoder: what `tokens` is, for the sites of the decoder.
+        target_masked: Of an encoder-decoder: what `masked` is, for the sites of the decoder.
     """
 
     index: int
     tokens: tuple[str, ...]
     activations: dict[str, Array]
     masked: npt.NDArray[np.bool_]
+    target_tokens: tuple[str, ...] = ()
+    target_masked: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
 
 class Assembler:
@@ -47,61 +46,70 @@ class Assembler:
 
     def __init__(self) -> None:
         self._first = activations_pb2.ExtractActivationsResponse()
-        self._parts: list[dict[str, Array]] = []
+        self._parts: dict[str, list[Array]] = {}
         self._rows = 0
 
-    def add(self, message: activations_pb2.ExtractActivationsResponse) -> SentenceActivations | None:
-        """The sentence that this message completes, if it does.
+    def add(self, message: activations_pb2.ExtractActivationsResponse) -> list[SentenceActivations]:
+        """The sentences that this message completes.
 
         Raises:
             ProtocolError: Rows or sites are missing, or there are more rows than tokens.
         """
+        complete = []
+        if self._parts and message.sentence != self._first.sentence:
+            complete.append(self._take())
         if not self._parts:
             self._first = message
         values = captured_arrays(message.captured)
         self._check(message, values)
-        self._parts.append(values)
-        self._rows += _rows(values)
-        return self._take() if self._rows == len(self._first.tokens) else None
+        for site, array in values.items():
+            self._parts.setdefault(site, []).append(array)
+        self._rows += max(map(len, values.values()), default=0)
+        # Which sites are of a decoder is not said: where both sides have rows, the shorter may be all there is.
+        if self._rows == max(len(self._first.tokens), len(self._first.target_tokens)):
+            complete.append(self._take())
+        return complete
 
-    def finish(self) -> None:
-        """Says that the stream has ended.
+    def finish(self) -> list[SentenceActivations]:
+        """What was waiting for the end of the stream.
 
         Raises:
             ProtocolError: A sentence is incomplete.
         """
-        if self._parts:
-            raise ProtocolError(
-                f"sentence {self._first.sentence} ended after {self._rows} of {len(self._first.tokens)} rows"
-            )
+        return [self._take()] if self._parts else []
 
     def _check(self, message: activations_pb2.ExtractActivationsResponse, values: dict[str, Array]) -> None:
         place = f"sentence {message.sentence}, row {message.row_offset}"
-        if message.sentence != self._first.sentence or message.row_offset != self._rows:
+        two_sided = bool(self._first.target_tokens)
+        if message.row_offset != self._rows:
             raise ProtocolError(f"{place} came after sentence {self._first.sentence}, row {self._rows}")
-        if any(array.ndim != 2 or len(array) != _rows(values) for array in values.values()):
+        if any(array.ndim != 2 for array in values.values()) or (not two_sided and len(_row_counts(values)) > 1):
             shapes = {site: list(array.shape) for site, array in values.items()}
             raise ProtocolError(f"{place}: the shapes are not [rows, width] with equal rows: {shapes}")
-        if self._parts and values.keys() != self._parts[0].keys():
-            raise ProtocolError(f"{place} has the sites {list(values)} and began with {list(self._parts[0])}")
-        if self._rows + _rows(values) > len(self._first.tokens):
-            raise ProtocolError(f"{place}: more rows than the sentence's {len(self._first.tokens)} tokens")
+        known = values.keys() <= self._parts.keys() if two_sided else values.keys() == self._parts.keys()
+        if self._parts and not known:
+            raise ProtocolError(f"{place} has the sites {list(values)} and began with {list(self._parts)}")
+        tokens = max(len(self._first.tokens), len(self._first.target_tokens))
+        if self._rows + max(_row_counts(values), default=0) > tokens:
+            raise ProtocolError(f"{place}: more rows than the sentence's {tokens} tokens")
 
     def _take(self) -> SentenceActivations:
-        first, parts = self._first, self._parts
-        self._parts, self._rows = [], 0
-        masked = np.zeros(len(first.tokens), np.bool_)
-        if any(row >= len(masked) for row in first.masked):
-            raise ProtocolError(f"sentence {first.sentence} masks rows {list(first.masked)} of {len(masked)}")
-        masked[list(first.masked)] = True
-        return SentenceActivations(first.sentence, tuple(first.tokens), _joined(parts), masked)
-
-
-def to_sentence(sentence: str | Sequence[str]) -> activations_pb2.Sentence:
-    """Running text, or words where it is a sequence of them."""
-    if isinstance(sentence, str):
-        return activations_pb2.Sentence(text=sentence)
-    return activations_pb2.Sentence(words=activations_pb2.Words(words=sentence))
+        first = self._first
+        arrays = {site: parts[0] if len(parts) == 1 else np.concatenate(parts) for site, parts in self._parts.items()}
+        self._parts, self._rows = {}, 0
+        whole = {len(first.tokens), len(first.target_tokens)} if first.target_tokens else {len(first.tokens)}
+        for site, array in arrays.items():
+            if len(array) not in whole:
+                rows = " or ".join(map(str, sorted(whole)))
+                raise ProtocolError(f"sentence {first.sentence} ended after {len(array)} of {rows} rows of {site}")
+        return SentenceActivations(
+            first.sentence,
+            tuple(first.tokens),
+            arrays,
+            _mask(first.sentence, first.masked, len(first.tokens)),
+            tuple(first.target_tokens),
+            _mask(first.sentence, first.target_masked, len(first.target_tokens)),
+        )
 
 
 def aggregation_value(name: AggregationName | None) -> activations_pb2.Aggregation.ValueType:
@@ -110,16 +118,26 @@ def aggregation_value(name: AggregationName | None) -> activations_pb2.Aggregati
     Raises:
         ValueError: There is no such aggregation.
     """
-    if name not in AGGREGATIONS:
-        raise ValueError(f"aggregation is {name!r}; it can be 'none', 'first', 'last', 'average' or None")
-    return AGGREGATIONS[name]
+    if name is None:
+        return activations_pb2.AGGREGATION_UNSPECIFIED
+    if name not in get_args(AggregationName):
+        raise ValueError(f"aggregation is {name!r}; it can be {', '.join(get_args(AggregationName))} or None")
+    return activations_pb2.Aggregation.Value(name.upper())
 
 
-def _rows(values: dict[str, Array]) -> int:
-    return len(next(iter(values.values()), ()))
+def aggregation_name(value: activations_pb2.Aggregation.ValueType) -> AggregationName | None:
+    """The name of the wire's value; None where this version has no name for it."""
+    names: tuple[AggregationName, ...] = get_args(AggregationName)
+    return next((name for name in names if aggregation_value(name) == value), None)
 
 
-def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
-    if len(parts) == 1:
-        return parts[0]
-    return {site: np.concatenate([part[site] for part in parts]) for site in parts[0]}
+def _row_counts(values: dict[str, Array]) -> set[int]:
+    return {len(array) for array in values.values()}
+
+
+def _mask(sentence: int, rows: Sequence[int], count: int) -> npt.NDArray[np.bool_]:
+    if any(row >= count for row in rows):
+        raise ProtocolError(f"sentence {sentence} masks rows {list(rows)} of {count}")
+    mask = np.zeros(count, np.bool_)
+    mask[list(rows)] = True
+    return mask

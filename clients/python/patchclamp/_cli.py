@@ -7,8 +7,12 @@ from typing import Annotated
 
 import typer
 
+from patchclamp._cli_activations import activations
+from patchclamp._cli_corpora import corpora
 from patchclamp._cli_extract import extract
 from patchclamp._cli_generate import generate, score
+from patchclamp._cli_heads import classify, fill_mask
+from patchclamp._cli_operations import operations
 from patchclamp._cli_options import AsJson, Target, Timeout
 from patchclamp._cli_output import print_json, print_models, print_modules, print_sites
 from patchclamp._exceptions import PatchclampError, Unavailable
@@ -113,7 +117,11 @@ def sites(
 
 app.command()(generate)
 app.command()(score)
+app.command()(classify)
+app.command()(fill_mask)
 app.command()(extract)
+for group in (corpora, activations, operations):
+    app.add_typer(group)
 
 
 def _complain(message: str) -> None:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from patchclamp._activations import AggregationName
 from patchclamp._batches import Sentence, batches
-from patchclamp._cli_options import Edit, Edits, Model, Sets, Target, Timeout, read_edits
+from patchclamp._cli_options import Edit, Edits, Model, Sets, Sites, SpecialTokens, Target, Timeout, read_edits
 from patchclamp._cli_output import print_receipt
 from patchclamp._files import writing
 from patchclamp._receipts import Applied, AppliedEdit
@@ -30,14 +30,14 @@ REQUEST_TIMEOUT = 3600.0
 def extract(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="Sentences, one a line, in UTF-8.")],
     out: Annotated[Path, typer.Option("--output", "-o", help="Where to: .npz, .h5 or .jsonl.")],
-    site: Annotated[list[str], typer.Option("--site", "-s", help="A site; 'layers.*.residual': all. Repeatable.")],
+    site: Sites,
     model: Model = "",
     words: Annotated[bool, typer.Option("--words", help="Lines are words with blanks between: a row a word.")] = False,
     aggregation: Annotated[
         AggregationName | None, typer.Option(help="With --words: how subwords make a word.", show_default="average")
     ] = None,
     dtype: Annotated[DTypeName, typer.Option(help="Element type on the wire.")] = "float32",
-    special_tokens: Annotated[bool, typer.Option("--special-tokens", help="Rows of special tokens too.")] = False,
+    special_tokens: SpecialTokens = False,
     edit: Edit = None,
     edits: Edits = None,
     sets: Sets = None,

@@ -11,7 +11,21 @@ from patchclamp._intervention_lists import interventions_from_json
 from patchclamp._interventions import Intervention
 from patchclamp._parsing import parse_intervention
 
-__all__ = ["AsJson", "Edit", "Edits", "Model", "Sets", "Target", "Timeout", "read_edits"]
+__all__ = [
+    "AsJson",
+    "Edit",
+    "Edits",
+    "Model",
+    "NewId",
+    "Seed",
+    "Sets",
+    "Sites",
+    "SpecialTokens",
+    "Target",
+    "Timeout",
+    "named",
+    "read_edits",
+]
 
 Target: TypeAlias = Annotated[
     str, typer.Option("--target", envvar="PATCHCLAMP_TARGET", metavar="HOST:PORT", help="The server.")
@@ -34,6 +48,34 @@ Sets: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME", help="An intervention set the server keeps, applied first. Repeatable."),
 ]
+
+
+Sites: TypeAlias = Annotated[
+    list[str],
+    typer.Option("--site", "-s", metavar="SITE", help="A site; 'layers.*.residual': of every layer. Repeatable."),
+]
+SpecialTokens: TypeAlias = Annotated[bool, typer.Option("--special-tokens", help="Rows of special tokens too.")]
+NewId: TypeAlias = Annotated[
+    str, typer.Option("--id", metavar="ID", help="What to call it; otherwise the server does.", show_default=False)
+]
+Seed: TypeAlias = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of what is drawn.", min=0)]
+
+
+def named(option: str, texts: list[str] | None) -> dict[str, str]:
+    """The NAME=VALUE of a repeatable option.
+
+    Raises:
+        ValueError: One has another form, or a name is given twice.
+    """
+    values: dict[str, str] = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise ValueError(f"{option} {text!r}: NAME=VALUE is wanted")
+        if name in values:
+            raise ValueError(f"{option} {text!r}: {name!r} is given twice")
+        values[name] = value
+    return values
 
 
 def read_edits(file: Path | None, texts: list[str] | None) -> list[Intervention]:

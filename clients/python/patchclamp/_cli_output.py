@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import numpy as np
 from rich.console import Console
@@ -17,7 +18,7 @@ from patchclamp._models import Model
 from patchclamp._receipts import Applied
 from patchclamp._scores import Scores
 
-__all__ = ["print_json", "print_models", "print_modules", "print_receipt", "print_scores", "print_sites"]
+__all__ = ["print_json", "print_models", "print_modules", "print_receipt", "print_scores", "print_sites", "print_table"]
 
 # Into a pipe: whole rows, whatever their width.
 PIPE_WIDTH = 4096
@@ -42,14 +43,14 @@ def print_models(models: Sequence[Model]) -> None:
         ]
         for model in models
     ]
-    _print_table(["model", "kind", "architecture", "layers", "width", "weights", "held as"], rows)
+    print_table(["model", "kind", "architecture", "layers", "width", "weights", "held as"], rows)
 
 
 def print_sites(model: Model) -> None:
     """A row a site, and what is not offered."""
-    _print_table(["site", "width", "module"], [[site.name, str(site.width), site.module] for site in model.sites])
+    print_table(["site", "width", "module"], [[site.name, str(site.width), site.module] for site in model.sites])
     if model.refused_sites:
-        _print_table(["not offered", "because"], [[site.name, site.reason] for site in model.refused_sites])
+        print_table(["not offered", "because"], [[site.name, site.reason] for site in model.refused_sites])
 
 
 def print_modules(model: Model) -> None:
@@ -58,7 +59,7 @@ def print_modules(model: Model) -> None:
         [f"module:{module.path}", module.type, str(module.input_width or "–"), str(module.output_width or "–")]
         for module in model.modules
     ]
-    _print_table(["module", "type", ".input", ".output"], rows)
+    print_table(["module", "type", ".input", ".output"], rows)
 
 
 def print_scores(continuations: Sequence[str], scores: Scores) -> None:
@@ -67,7 +68,7 @@ def print_scores(continuations: Sequence[str], scores: Scores) -> None:
         [repr(continuation), f"{score.logprob:.4f}", f"{np.exp(score.logprob):.3g}", str(len(score.token_ids))]
         for continuation, score in zip(continuations, scores, strict=True)
     ]
-    _print_table(["continuation", "log p", "p", "tokens"], rows)
+    print_table(["continuation", "log p", "p", "tokens"], rows)
 
 
 def print_receipt(edits: Sequence[Intervention], applied: Applied) -> None:
@@ -80,7 +81,8 @@ def print_receipt(edits: Sequence[Intervention], applied: Applied) -> None:
         sys.stderr.write(f"edited {done.positions_edited} positions: {edit}\n")
 
 
-def _print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Columns with headings."""
     table = Table(box=None, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold")
@@ -97,4 +99,6 @@ def _jsonable(value: object) -> object:
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, np.ndarray):
         return value.tolist()
+    if isinstance(value, datetime):
+        return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no JSON form")

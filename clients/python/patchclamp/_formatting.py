@@ -37,7 +37,7 @@ def _arguments(message: intervention_pb2.Intervention) -> list[str]:
             return [_number(lower), _number(clip.max if clip.HasField("max") else np.inf)]
         case "set_to_mean":
             mean = message.set_to_mean
-            return [_quoted(mean.activation_set), _quoted(mean.label), _number(mean.weight)]
+            return [_quoted(mean.activation_set), _quoted(mean.label), _number(mean.weight or 1)]
         case "patch":
             return [_quoted(message.patch.source_text), str(message.patch.source_position)]
         case "project_out":

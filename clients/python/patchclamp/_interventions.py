@@ -13,9 +13,11 @@ from typing import TypeAlias, TypedDict, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from patchclamp._activation_sets import ActivationSet
 from patchclamp._formatting import format_message
 from patchclamp._neurons import Neurons
 from patchclamp._positions import Condition, Positions
+from patchclamp._resources import name_of
 from patchclamp._tensors import from_array
 from patchclamp.v1 import intervention_pb2
 
@@ -115,13 +117,24 @@ def clip(
 
 
 def set_to_mean(
-    neurons: str | Neurons, activation_set: str, *, label: str = "", weight: float = 1.0, **where: Unpack[Where]
+    neurons: str | Neurons,
+    activation_set: str | ActivationSet,
+    *,
+    label: str = "",
+    weight: float = 1.0,
+    **where: Unpack[Where],
 ) -> Intervention:
-    """Moves the neurons `weight` of the way to their mean over an activation set, or over one label's tokens in it."""
+    """Moves the neurons `weight` of the way, above 0 and up to 1, to their mean over an activation set.
+
+    With `label`, over the rows of that label alone; "layer/label" where several layers have it.
+    """
+    part = _finite(weight)[0]
+    if not 0 < part <= 1:  # 0 on the wire stands for 1
+        raise ValueError(f"weight is {weight}; it is above 0 and at most 1, all the way")
     message = _message(neurons, **where)
-    message.set_to_mean.activation_set = activation_set
+    message.set_to_mean.activation_set = name_of(activation_set)
     message.set_to_mean.label = label
-    message.set_to_mean.weight = weight
+    message.set_to_mean.weight = part
     return Intervention(message)
 
 

@@ -7,23 +7,50 @@ from enum import StrEnum
 
 from patchclamp.v1 import models_pb2
 
-__all__ = ["Limits", "Model", "ModelKind", "Module", "RefusedSite", "Site"]
+__all__ = ["Limits", "Model", "ModelHead", "ModelKind", "Module", "RefusedSite", "Site"]
 
 
 class ModelKind(StrEnum):
-    """What a model can be asked to do."""
+    """How a model is built: `extract`, and what its head can do."""
 
     DECODER = "decoder"
-    """Causal language model: generate, score, extract."""
+    """Causal decoder."""
     ENCODER = "encoder"
-    """Bidirectional encoder: extract."""
+    """Bidirectional encoder."""
+    ENCODER_DECODER = "encoder_decoder"
+    """An encoder that reads and a decoder that writes."""
     UNKNOWN = "unknown"
     """A kind that this version of the package has no name for."""
+
+
+class ModelHead(StrEnum):
+    """What sits on top of a model, and so what it can do beside `extract`."""
+
+    NONE = "none"
+    """Nothing."""
+    LANGUAGE = "language"
+    """Predicts the next token: generate, score."""
+    MASKED_LANGUAGE = "masked_language"
+    """Predicts masked tokens: fill_mask."""
+    SEQUENCE_CLASSIFICATION = "sequence_classification"
+    """Classifies texts: classify."""
+    TOKEN_CLASSIFICATION = "token_classification"  # noqa: S105
+    """Classifies words: classify."""
+    UNKNOWN = "unknown"
+    """A head that this version of the package has no name for."""
 
 
 KINDS = {
     models_pb2.MODEL_KIND_DECODER: ModelKind.DECODER,
     models_pb2.MODEL_KIND_ENCODER: ModelKind.ENCODER,
+    models_pb2.MODEL_KIND_ENCODER_DECODER: ModelKind.ENCODER_DECODER,
+}
+HEADS = {
+    models_pb2.MODEL_HEAD_UNSPECIFIED: ModelHead.NONE,
+    models_pb2.MODEL_HEAD_LANGUAGE: ModelHead.LANGUAGE,
+    models_pb2.MODEL_HEAD_MASKED_LANGUAGE: ModelHead.MASKED_LANGUAGE,
+    models_pb2.MODEL_HEAD_SEQUENCE_CLASSIFICATION: ModelHead.SEQUENCE_CLASSIFICATION,
+    models_pb2.MODEL_HEAD_TOKEN_CLASSIFICATION: ModelHead.TOKEN_CLASSIFICATION,
 }
 
 
@@ -97,7 +124,8 @@ class Model:
         name: "models/smollm2-135m".
         architecture: Its class in transformers: "LlamaForCausalLM".
         family: Family as transformers names it: "llama".
-        kind: What it can be asked to do.
+        kind: How it is built.
+        head: What sits on top of it.
         digest: SHA-256 over its weights and configuration.
         dtype: Element type of the weights: "float32".
         device: What runs it: "cpu" or "cuda".
@@ -106,6 +134,8 @@ class Model:
         vocabulary_size: Tokens in the vocabulary.
         parameter_count: Number of weights.
         packed: Whether requests run packed in one forward pass, or through the padded fallback.
+        labels: Labels of a classification head, by index; none for others.
+        mask_token: The token that `fill_mask` fills ("[MASK]"); empty: there is none.
         limits: What one request may ask for.
         sites: Where activations can be read and edited, by order of the forward pass; empty in a list of models.
         refused_sites: Sites it does not offer; empty in a list of models.
@@ -116,6 +146,7 @@ class Model:
     architecture: str
     family: str
     kind: ModelKind
+    head: ModelHead
     digest: str
     dtype: str
     device: str
@@ -124,6 +155,8 @@ class Model:
     vocabulary_size: int
     parameter_count: int
     packed: bool
+    labels: tuple[str, ...]
+    mask_token: str
     limits: Limits
     sites: tuple[Site, ...]
     refused_sites: tuple[RefusedSite, ...]
@@ -137,6 +170,7 @@ class Model:
             architecture=message.architecture,
             family=message.family,
             kind=KINDS.get(message.kind, ModelKind.UNKNOWN),
+            head=HEADS.get(message.head, ModelHead.UNKNOWN),
             digest=message.digest,
             dtype=message.dtype,
             device=message.device,
@@ -145,6 +179,8 @@ class Model:
             vocabulary_size=message.vocabulary_size,
             parameter_count=message.parameter_count,
             packed=message.packed,
+            labels=tuple(message.labels),
+            mask_token=message.mask_token,
             limits=_limits(message.limits),
             sites=tuple(Site(site.name, site.width, site.module) for site in message.sites),
             refused_sites=tuple(RefusedSite(site.name, site.reason) for site in message.refused_sites),

@@ -13,9 +13,10 @@ from google.rpc import error_details_pb2, status_pb2
 
 from patchclamp._exceptions import StatusError, Unknown
 
-__all__ = ["status_error", "status_errors"]
+__all__ = ["error_of_status", "status_error", "status_errors"]
 
 DETAILS_KEY = "grpc-status-details-bin"
+CODES = {code.value[0]: code for code in grpc.StatusCode}
 ERRORS = {error.code: error for error in StatusError.__subclasses__()}
 
 MessageT = TypeVar("MessageT", bound=Message)
@@ -32,12 +33,20 @@ def status_errors() -> Iterator[None]:
 
 def status_error(error: grpc.RpcError) -> StatusError:
     """The exception for a failed call, with what the server's `google.rpc.Status` says beyond code and message."""
-    details = _details(error)
+    return _error(error.code(), error.details(), _details(error))
+
+
+def error_of_status(status: status_pb2.Status) -> StatusError:
+    """The exception for a status that came as a message, as an operation's error does."""
+    return _error(CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, list(status.details))
+
+
+def _error(code: grpc.StatusCode, message: str | None, details: Sequence[AnyMessage]) -> StatusError:
     info = _first(details, error_details_pb2.ErrorInfo())
     request = _first(details, error_details_pb2.BadRequest())
     retry = _first(details, error_details_pb2.RetryInfo())
-    return ERRORS.get(error.code(), Unknown)(
-        error.details() or "the server gave no message",
+    return ERRORS.get(code, Unknown)(
+        message or "the server gave no message",
         reason=info.reason if info else "",
         field=_field(request, info),
         retry_after=retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9 if retry else None,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from patchclamp._exceptions import ProtocolError
 from patchclamp.v1 import activations_pb2, common_pb2
 
-__all__ = ["Array", "DTypeName", "captured_arrays", "dtype_value", "from_array", "to_array"]
+__all__ = ["Array", "DTypeName", "captured_arrays", "dtype_name", "dtype_value", "from_array", "to_array", "widened"]
 
 Array: TypeAlias = npt.NDArray[np.generic]
 DTypeName: TypeAlias = Literal["float32", "float16", "bfloat16"]
@@ -48,8 +48,13 @@ def to_array(tensor: common_pb2.Tensor) -> Array:
         )
     values = np.frombuffer(tensor.data, wire_type).reshape(shape)
     if tensor.dtype == common_pb2.BFLOAT16:
-        return (values.astype("<u4") << np.uint32(16)).view(np.float32)
+        return widened(values)
     return values
+
+
+def widened(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+    """bfloat16, which numpy lacks and so comes as integers, as float32; nothing is lost."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def from_array(array: npt.ArrayLike) -> common_pb2.Tensor:
@@ -67,6 +72,22 @@ def dtype_value(name: DTypeName) -> common_pb2.DType.ValueType:
     if name not in ("float32", "float16", "bfloat16"):
         raise ValueError(f"dtype is {name!r}; it can be 'float32', 'float16' or 'bfloat16'")
     return common_pb2.DType.Value(name.upper())
+
+
+def dtype_name(value: common_pb2.DType.ValueType) -> DTypeName:
+    """The name of an element type that activations come in.
+
+    Raises:
+        ProtocolError: It is another.
+    """
+    names: dict[int, DTypeName] = {
+        common_pb2.FLOAT32: "float32",
+        common_pb2.FLOAT16: "float16",
+        common_pb2.BFLOAT16: "bfloat16",
+    }
+    if value not in names:
+        raise ProtocolError(f"activations are said to be of the element type {value}")
+    return names[value]
 
 
 def captured_arrays(captured: Iterable[activations_pb2.CapturedSite]) -> dict[str, Array]:

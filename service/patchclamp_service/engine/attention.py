@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ from transformers import AttentionInterface
 from .errors import EngineFailure
 from .scheduler import Segment, Slot
 
-__all__ = ["Layout", "PackedAttention"]
+__all__ = ["Layout", "PackedAttention", "Pool", "additive", "check_options"]
 
 # What models hand to an attention function and this one honours, or may ignore: anything else must not be lost.
 _KNOWN = {"scaling", "dropout", "sliding_window", "softcap", "is_causal", "position_ids", "use_cache", "attention_mask"}
@@ -48,8 +48,15 @@ _IGNORED = {
 _names = itertools.count()
 
 
+def check_options(options: Mapping[str, object]) -> None:
+    """EngineFailure if a model hands over what would have to be honoured."""
+    unknown = options.keys() - _KNOWN - _IGNORED
+    if any(options[name] is not None for name in unknown):
+        raise EngineFailure(f"attention options that packing does not honour: {sorted(unknown)}")
+
+
 @dataclass(slots=True)
-class _Pool:
+class Pool:
     """Keys and values of one pool of slots, a pair of tensors [slots, capacity, kv heads, head width] per layer."""
 
     capacity: int
@@ -58,6 +65,7 @@ class _Pool:
     values: dict[int, Tensor] = field(default_factory=dict)
 
     def of(self, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The keys and values of a layer, made to fit states [1, kv heads, tokens, width] when first asked for."""
         if layer not in self.keys:
             shape = (self.slots, self.capacity, like.shape[1], like.shape[3])
             self.keys[layer] = like.new_zeros(shape)
@@ -65,6 +73,7 @@ class _Pool:
         return self.keys[layer], self.values[layer]
 
     def grow(self, slots: int) -> None:
+        """Makes room for more slots."""
         for store in (self.keys, self.values):
             for layer, old in store.items():
                 store[layer] = old.new_zeros((slots, *old.shape[1:]))
@@ -183,7 +192,7 @@ class PackedAttention:
     def __init__(self) -> None:
         self.name = f"patchclamp_packed_{next(_names)}"
         self.layout: Layout | None = None
-        self._pools: dict[int, _Pool] = {}
+        self._pools: dict[int, Pool] = {}
         self._written: dict[Slot, int] = {}
         AttentionInterface.register(self.name, self._attend)
 
@@ -191,7 +200,7 @@ class PackedAttention:
         """Makes room for a segment in its slot. What an earlier sequence has left there is wiped first: masked values
         weigh nothing only as long as they are finite, and an edit may have left others."""
         slot = _slot(segment)
-        pool = self._pools.setdefault(slot.capacity, _Pool(slot.capacity, 0))
+        pool = self._pools.setdefault(slot.capacity, Pool(slot.capacity, 0))
         if slot.index >= pool.slots:
             pool.grow(max(slot.index + 1, 2 * pool.slots))
         if segment.position == 0:
@@ -232,9 +241,7 @@ class PackedAttention:
         if layout is None or query.shape[2] != layout.total:
             expected = layout.total if layout else "no"
             raise EngineFailure(f"attention got {query.shape[2]} rows where the pass has {expected}")
-        unknown = options.keys() - _KNOWN - _IGNORED
-        if any(options[name] is not None for name in unknown):
-            raise EngineFailure(f"attention options that packing does not honour: {sorted(unknown)}")
+        check_options(options)
         how = _How(scaling, sliding_window, softcap)
         layer: int = module.layer_idx  # type: ignore[assignment]
         self._store(layer, key, value, layout)
@@ -379,7 +386,7 @@ def _decode_mask(decode: _Decode, window: int | None, dtype: torch.dtype) -> Ten
     visible = positions < decode.lengths[:, None]
     if window:
         visible &= positions >= decode.lengths[:, None] - window
-    return _additive(visible, dtype)[:, None, None]
+    return additive(visible, dtype)[:, None, None]
 
 
 def _causal_mask(past: int, count: int, window: int | None, like: Tensor) -> Tensor:
@@ -389,8 +396,9 @@ def _causal_mask(past: int, count: int, window: int | None, like: Tensor) -> Ten
     visible = seen <= own
     if window:
         visible &= seen > own - window
-    return _additive(visible, like.dtype)
+    return additive(visible, like.dtype)
 
 
-def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask as what is added to scores: 0 where a token may look, −∞ elsewhere."""
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, float("-inf"))

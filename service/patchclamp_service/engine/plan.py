@@ -24,6 +24,7 @@ from .requests import (
     Edit,
     Floats,
     Intervention,
+    MoveTo,
     Positions,
     ProjectOut,
     Receipt,
@@ -123,13 +124,15 @@ def _affine(scale: Floats, value: Floats, offset: Floats) -> Floats:
 
 def _numbers(edit: Edit, count: int) -> tuple[Floats, Floats, Floats, Floats]:
     """Scale, offset, low and high of an edit, one of each per neuron."""
-    scale, offset, low, high = 1.0, 0.0, -np.inf, np.inf
+    scale, offset, low, high, share = 1.0, 0.0, -np.inf, np.inf, 1.0
     values: tuple[float, ...] = ()
     match edit:
         case Ablate():
             scale = low = high = 0.0
         case Set(values):
             scale = 0.0
+        case MoveTo(values, weight):
+            scale, share = 1.0 - weight, weight
         case Scale(factor):
             scale = factor
         case Add(values):
@@ -139,9 +142,9 @@ def _numbers(edit: Edit, count: int) -> tuple[Floats, Floats, Floats, Floats]:
             high = np.inf if bound_high is None else bound_high
         case _:
             raise EngineFailure(f"{type(edit).__name__} does not fold")
-    offsets = np.asarray(values if values else [offset], dtype=np.float32)
+    offsets = np.float32(share) * np.asarray(values if values else [offset], dtype=np.float32)
     numbers = [np.broadcast_to(np.asarray(number, dtype=np.float32), count) for number in (scale, offsets, low, high)]
-    if isinstance(edit, Set):
+    if not scale:
         numbers[2] = numbers[3] = numbers[1]
     return numbers[0], numbers[1], numbers[2], numbers[3]
 
@@ -167,18 +170,24 @@ class Counts:
 class Plan:
     """The interventions of a request, ready to be asked about tokens.
 
-    `widths` gives the width of each site that is edited. Interventions must have been checked against the model:
-    indices in range, values one or as many as the neurons, no `Patch` left unresolved.
+    `widths` gives the width of each site that is edited. `sides` says, of an encoder-decoder, which sites read the
+    prompt (True) and which what is generated. Interventions must have been checked against the model: indices in
+    range, values one or as many as the neurons, no `Patch` left unresolved.
     """
 
     def __init__(
-        self, interventions: Sequence[Intervention], widths: Mapping[str, int], vocabulary: Vocabulary
+        self,
+        interventions: Sequence[Intervention],
+        widths: Mapping[str, int],
+        vocabulary: Vocabulary,
+        sides: Mapping[str, bool] | None = None,
     ) -> None:
         self.interventions = tuple(interventions)
         self.sites = tuple(dict.fromkeys(edit.site for edit in self.interventions))
         self.gate_sites = tuple(dict.fromkeys(edit.condition.site for edit in self.interventions if edit.condition))
         self._widths = widths
         self._vocabulary = vocabulary
+        self._sides = sides or {}
         self._indices = [
             np.asarray(edit.indices, dtype=np.int64) if edit.indices else np.arange(widths[edit.site])
             for edit in self.interventions
@@ -191,7 +200,7 @@ class Plan:
         self._by_token = any(
             edit.positions.tokens or edit.positions.exclude_special_tokens for edit in self.interventions
         )
-        self._everywhere = all(
+        self._everywhere = not self._sides and all(
             edit.positions.everywhere and not edit.positions.exclude_special_tokens for edit in self.interventions
         )
         self._generated: Variant | None = None
@@ -264,6 +273,9 @@ class Plan:
             selected |= np.isin(tokens, self._tokens[number])
         if positions.exclude_special_tokens:
             selected &= ~self._vocabulary.special[tokens]
+        reads_prompt = self._sides.get(self.interventions[number].site)
+        if reads_prompt is not None:
+            selected &= in_prompt if reads_prompt else ~in_prompt
         return selected
 
     def _variant(self, active: Mask) -> Variant:

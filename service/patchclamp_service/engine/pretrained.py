@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from logging import CRITICAL
 from pathlib import Path
@@ -11,35 +12,26 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    MODEL_MAPPING,
-)
-from transformers.utils import logging
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
+from transformers.utils import logging as transformers_logging
 
+from .decoding import Decoding
 from .errors import BadModel
+from .heads import auto_class, head_of
+from .requests import Head, ModelKind
 
 __all__ = [
     "context_tokens",
-    "eos_token_ids",
-    "is_causal",
     "quiet",
     "read_config",
+    "read_decoding",
     "read_module",
     "read_tokenizer",
 ]
 
-_CAUSAL = ("ForCausalLM", "LMHeadModel")
+_log = logging.getLogger(__name__)
+
 _MASKS = (".attn.bias", ".attention.bias", ".masked_bias", ".inv_freq")
 """Constants that old checkpoints keep beside the weights."""
 
@@ -52,42 +44,46 @@ def read_config(directory: Path) -> PreTrainedConfig:
     return config
 
 
-def is_causal(config: PreTrainedConfig) -> bool:
-    """Whether the weights were saved as a causal LM (else as an encoder); BadModel if they are neither."""
-    family, name = config.model_type, (config.architectures or [""])[0]
-    if config.is_encoder_decoder:
-        raise BadModel(f"{family} has an encoder and a decoder, which is not supported yet")
-    if name.endswith("ForConditionalGeneration"):
-        raise BadModel(f"{name} takes more than text, which is not supported yet")
-    masked = family in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    if family in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and (name.endswith(_CAUSAL) or not masked):
-        return True
-    if not masked:
-        raise BadModel(f"{family} is neither a causal language model nor a text encoder: it is not supported yet")
-    return False
+def read_module(
+    directory: Path, config: PreTrainedConfig, dtype: torch.dtype, kind: ModelKind
+) -> tuple[PreTrainedModel, Head]:
+    """The module in evaluation mode, every weight read from the files, none left as it was initialised. A head whose
+    own weights are not there is left out: it would predict at random."""
+    head = head_of(config, kind)
+    module, report = _read(directory, config, dtype, kind, head)
+    if head not in (Head.NONE, Head.LANGUAGE) and (lacking := _head_weights(module, report["missing_keys"])):
+        _log.warning("the weights lack the head that config.json names (%s): it is left out", _some(lacking))
+        head = Head.NONE
+        module, report = _read(directory, config, dtype, kind, head)
+    _check_report(module, report)
+    _check_finite(module)
+    module.train(False)
+    module.requires_grad_(False)
+    return module, head
 
 
-def read_module(directory: Path, config: PreTrainedConfig, dtype: torch.dtype, *, causal: bool) -> PreTrainedModel:
-    """The module in evaluation mode, every weight read from the files, none left as it was initialised."""
-    auto = AutoModelForCausalLM if causal else AutoModel
+def _read(
+    directory: Path, config: PreTrainedConfig, dtype: torch.dtype, kind: ModelKind, head: Head
+) -> tuple[PreTrainedModel, Mapping[str, Collection[Any]]]:
+    """The module, and what transformers says of the names and shapes in the files and in the architecture."""
     with _explained(directory, "the weights"):
-        loaded: Any = auto.from_pretrained(
+        loaded: tuple[PreTrainedModel, Mapping[str, Collection[Any]]] = auto_class(kind, head).from_pretrained(
             directory,
             config=config,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
-            ignore_mismatched_sizes=True,  # they are reported, and refused below
+            ignore_mismatched_sizes=True,  # they are reported, and refused
             output_loading_info=True,
-            **({} if causal else _without_pooler(config)),
+            **(_without_pooler(config) if head is Head.NONE else {}),
         )
-    module: PreTrainedModel = loaded[0]
-    _check_report(module, loaded[1])
-    _check_finite(module)
-    module.train(False)
-    module.requires_grad_(False)
-    return module
+    return loaded
+
+
+def _head_weights(module: PreTrainedModel, missing: Collection[str]) -> list[str]:
+    """Those of the missing weights that are not of the base model."""
+    return sorted(name for name in missing if not name.startswith(f"{module.base_model_prefix}."))
 
 
 def read_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
@@ -108,27 +104,58 @@ def context_tokens(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast)
     return int(limit) - (config.pad_token_id + 1 if roberta else 0)
 
 
-def eos_token_ids(module: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
-    """Tokens that end a generation: the generation settings say, or the configuration, or the tokenizer."""
-    generation = getattr(module, "generation_config", None)
-    for ids in (getattr(generation, "eos_token_id", None), module.config.eos_token_id, tokenizer.eos_token_id):
-        if ids is not None:
-            return frozenset(ids if isinstance(ids, list) else [ids])
-    return frozenset()
+def read_decoding(module: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, kind: ModelKind, head: Head) -> Decoding:
+    """Tokens with a role in generation: the generation settings say, or the configuration, or the tokenizer."""
+    if kind is ModelKind.ENCODER:
+        return Decoding()
+    settings = getattr(module, "generation_config", None)
+    stop = _first(_role(settings, module, "eos_token_id"), tokenizer.eos_token_id)
+    if kind is ModelKind.DECODER:
+        return Decoding(frozenset(_all(stop)))
+    start = _first(_role(settings, module, "decoder_start_token_id"), _role(settings, module, "bos_token_id"))
+    if start is None:
+        raise BadModel("neither config.json nor generation_config.json says which token starts the decoder")
+    return Decoding(
+        stop=frozenset(_all(stop)),
+        start=_all(start)[0],
+        first=next(iter(_all(getattr(settings, "forced_bos_token_id", None))), None),
+        last=min(_all(getattr(settings, "forced_eos_token_id", None)), default=None),
+        banned=_banned(settings, _all(stop)),
+    )
+
+
+def _role(settings: object, module: PreTrainedModel, name: str) -> int | list[int] | None:
+    own: int | list[int] | None = getattr(settings, name, None)
+    return own if own is not None else getattr(module.config, name, None)
+
+
+def _first(*found: int | list[int] | None) -> int | list[int] | None:
+    return next((ids for ids in found if ids is not None), None)
+
+
+def _all(ids: int | list[int] | None) -> list[int]:
+    return ids if isinstance(ids, list) else [] if ids is None else [ids]
+
+
+def _banned(settings: object, stop: Sequence[int]) -> tuple[int, ...]:
+    """Single tokens that are never written, such as the padding of Marian models."""
+    words = getattr(settings, "bad_words_ids", None) or []
+    single = {word[0] for word in words if len(word) == 1} - set(stop)
+    return tuple(sorted(single | set(getattr(settings, "suppress_tokens", None) or [])))
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without transformers' progress bars and reports; what they would say is checked instead."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(CRITICAL)
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(CRITICAL)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        transformers_logging.set_verbosity(level)
         if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 @contextmanager

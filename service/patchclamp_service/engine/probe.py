@@ -11,16 +11,19 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-__all__ = ["End", "Firing", "Observation", "Place", "Recording", "record"]
+__all__ = ["End", "Firing", "Observation", "Place", "Recording", "decoder_path", "record", "record_at"]
 
 End = Literal["input", "output"]
+
+# The decoder of an encoder-decoder gets fewer tokens, so that it is seen who reads which.
+_FEWER = 1
 
 
 class Place(NamedTuple):
@@ -73,11 +76,13 @@ def record(module: PreTrainedModel, *, keep: Container[str] = (), rows: int = 2,
     """Runs `rows` × `tokens` arbitrary tokens through the model. `keep` names the modules whose values are copied:
     Falcon adds to an output in place after it was returned. No hook is left behind, after an error neither."""
     recording = Recording()
+    decoder = decoder_path(module)
     order = iter(range(1_000_000_000))
 
     def see(place: Place, value: object) -> None:
         firings = recording.firings[place]
-        width, why = _width(value, rows, tokens)
+        fewer = _FEWER if decoder and f"{place.path}.".startswith(decoder) else 0
+        width, why = _width(value, rows, tokens - fewer)
         if width and place.path in keep and isinstance(value, Tensor):
             recording.values[place, len(firings)] = value.detach().reshape(-1, width).clone()
         firings.append(Firing(next(order), width, why))
@@ -85,6 +90,27 @@ def record(module: PreTrainedModel, *, keep: Container[str] = (), rows: int = 2,
     with _watched(module, see), torch.no_grad():
         module(**_arguments(module, rows, tokens))
     return recording
+
+
+def record_at(module: PreTrainedModel, place: Place, **inputs: Tensor) -> Tensor:
+    """What one module end carries in a forward pass over one sequence, [tokens, width]."""
+    seen: list[Tensor] = []
+
+    def see(at: Place, value: object) -> None:
+        if at == place and isinstance(value, Tensor):
+            seen.append(value.detach().flatten(0, -2).clone())
+
+    with _watched(module, see), torch.no_grad():
+        module(**inputs, use_cache=False)
+    return seen[0]
+
+
+def decoder_path(module: PreTrainedModel) -> str:
+    """Where the decoder of an encoder-decoder is, with a dot behind; "" of other models."""
+    if not module.config.is_encoder_decoder:
+        return ""
+    decoder = module.get_decoder()  # type: ignore[no-untyped-call]
+    return next(f"{path}." for path, child in module.named_modules() if child is decoder)
 
 
 @contextmanager
@@ -126,11 +152,14 @@ def _width(value: object, rows: int, tokens: int) -> tuple[int, str]:
     return 0, f"it carries {shape} values for {rows} × {tokens} tokens, not one row for each token"
 
 
-def _arguments(module: PreTrainedModel, rows: int, tokens: int) -> dict[str, object]:
+def _arguments(module: PreTrainedModel, rows: int, tokens: int) -> dict[str, Any]:
     """Tokens are taken from the middle of the vocabulary, where no padding is; logits are asked for the last alone,
     which is how the engine asks, so that what lies behind the blocks is seen not to have every token."""
     vocabulary: int = module.config.vocab_size
     ids = (vocabulary // 2 + torch.arange(rows * tokens)) % vocabulary
-    arguments: dict[str, object] = {"input_ids": ids.view(rows, tokens).to(module.device)}
+    arguments: dict[str, Any] = {"input_ids": ids.view(rows, tokens).to(module.device)}
     known = inspect.signature(module.forward).parameters
-    return arguments | {k: v for k, v in (("use_cache", False), ("logits_to_keep", 1)) if k in known}
+    arguments |= {k: v for k, v in (("use_cache", False), ("logits_to_keep", 1)) if k in known}
+    if module.config.is_encoder_decoder:
+        arguments["decoder_input_ids"] = arguments["input_ids"].flip(1)[:, : tokens - _FEWER]
+    return arguments

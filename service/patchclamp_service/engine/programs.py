@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -28,6 +28,8 @@ class Demand:
     """Captured at the tokens of the prompt."""
     choosing_sites: tuple[Site, ...] = ()
     """Captured at the tokens whose logits choose the next one."""
+    target_sites: tuple[Site, ...] = ()
+    """Captured at the tokens after the prompt."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +38,10 @@ class Captured:
 
     tensors: dict[str, Tensor]
     places: Mapping[tuple[int, str], tuple[int, int]]
+
+    def has(self, segment: Segment, site: str) -> bool:
+        """Whether rows of a segment were captured at a site."""
+        return (id(segment), site) in self.places
 
     def of(self, segment: Segment, site: str) -> Tensor:
         """Rows of a segment at a site, [captured tokens, width]."""
@@ -108,7 +114,7 @@ class ProgramBuilder:
                     if depth == len(depths):
                         depths.append([])
                     depths[depth].append((stage, rows, counts))
-        gates = self._gates(plans)
+        gates = self._gates(plans, tasks.keys())
         programs = {}
         for name in tasks.keys() | gates.keys():
             place = self._sites.find(name, "interventions")
@@ -116,11 +122,11 @@ class ProgramBuilder:
             programs[name] = SiteProgram(place, operations, tuple(sorted(gates.get(name, ()))))
         return programs
 
-    def _gates(self, plans: Sequence[Plan]) -> dict[str, set[int]]:
+    def _gates(self, plans: Sequence[Plan], edited: Container[str]) -> dict[str, set[int]]:
         gates: dict[str, set[int]] = defaultdict(set)
         for plan in {id(plan): plan for plan in plans}.values():
             for edit in plan.interventions:
-                if edit.condition and edit.condition.site != edit.site:
+                if edit.condition and edit.condition.site != edit.site and edit.site in edited:
                     gates[edit.condition.site].add(edit.condition.index)
         return gates
 
@@ -141,13 +147,12 @@ def _uses(segment: Segment, demand: Demand) -> list[Use]:
 
 
 def _want(wanted: _Wanted, segment: Segment, demand: Demand) -> None:
-    chooses = segment.ends and bool(demand.choosing_sites)
-    if not demand.prompt_sites and not chooses:
-        return
     in_prompt = segment.start < segment.sequence.prompt_length
+    everywhere = demand.prompt_sites if in_prompt else demand.target_sites
+    last = demand.choosing_sites if segment.ends else ()
     rows = range(segment.row, segment.row + segment.count)
-    for site in demand.prompt_sites if in_prompt else ():
+    for site in everywhere:
         wanted.add(segment, site, rows)
-    for site in demand.choosing_sites if chooses else ():
-        if not (in_prompt and site in demand.prompt_sites):
+    for site in last:
+        if site not in everywhere:
             wanted.add(segment, site, rows[-1:])

@@ -16,25 +16,35 @@ __all__ = [
     "Add",
     "AppliedEdit",
     "Capture",
+    "ClassScore",
+    "Classification",
+    "ClassifyRequest",
+    "ClassifyResult",
     "Clip",
     "Completed",
     "Condition",
     "Edit",
     "Event",
     "ExtractRequest",
+    "FillMaskRequest",
+    "FillMaskResult",
+    "FilledMask",
     "FinishReason",
     "GenerateRequest",
+    "Head",
     "Intervention",
     "ItemScore",
     "Limits",
     "Load",
     "ModelInfo",
+    "ModelKind",
     "ModuleInfo",
     "MoveTo",
     "Observer",
     "Patch",
     "Pooling",
     "Positions",
+    "Prepared",
     "ProjectOut",
     "Receipt",
     "RefusedSite",
@@ -45,11 +55,15 @@ __all__ = [
     "ScoreRequest",
     "ScoreResult",
     "SentenceActivations",
+    "Sentences",
     "Set",
     "SiteInfo",
     "StepReport",
+    "TextPair",
     "Token",
     "TokenLogprob",
+    "TokenRows",
+    "WordClasses",
 ]
 
 Floats = npt.NDArray[np.float32]
@@ -212,20 +226,46 @@ class ScoreRequest:
     interventions: tuple[Intervention, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class TextPair:
+    """Two texts that run as one, as the tokenizer joins them."""
+
+    first: str
+    second: str
+
+
+Sentences = tuple[str, ...] | tuple[tuple[str, ...], ...] | tuple[TextPair, ...]
+"""All of text, all of words or all pairs."""
+
+
 class Pooling(enum.Enum):
-    """From the rows of subwords to one row per word."""
+    """From the rows of subwords to one row per word, or to one per sentence."""
 
     NONE = "none"
     FIRST = "first"
     LAST = "last"
     AVERAGE = "average"
+    SENTENCE_FIRST = "sentence_first"
+    """The first token, special ones count."""
+    SENTENCE_LAST = "sentence_last"
+    """The last token that is not special."""
+    SENTENCE_AVERAGE = "sentence_average"
+    """The mean of the tokens that are not special."""
+    SENTENCE_MAX = "sentence_max"
+    """The largest value of each neuron over the tokens that are not special."""
+
+    @property
+    def per_sentence(self) -> bool:
+        """Whether it makes one row of a sentence."""
+        return self.name.startswith("SENTENCE")
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractRequest:
-    """Activations of sentences: texts, or tuples of words. `pooling` None: average for words, none for text."""
+    """Activations of sentences. `pooling` None: average for words, none for the others. `targets`, one a sentence, are
+    what the decoder of an encoder-decoder reads: texts where the sentences are, words where they are words."""
 
-    sentences: tuple[str, ...] | tuple[tuple[str, ...], ...]
+    sentences: Sentences
     sites: tuple[str, ...]
     pooling: Pooling | None = None
     dtype: str = "float32"
@@ -233,9 +273,57 @@ class ExtractRequest:
     include_special_tokens: bool = False
     background: bool = False
     """Runs between the requests of others and slows them by no more than the set share."""
+    part: bool = False
+    """Is one of many requests for one extraction: its edits may select nothing of it."""
+    targets: tuple[str, ...] | tuple[tuple[str, ...], ...] = ()
 
 
-Request = GenerateRequest | ScoreRequest | ExtractRequest
+@dataclass(frozen=True, slots=True)
+class TokenRows:
+    """The rows of a sentence without pooling: the token of each, and the number of its word (−1: of none)."""
+
+    names: tuple[str, ...]
+    words: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What extractions with some sites and edits have in common, checked before there are sentences."""
+
+    sites: tuple[SiteInfo, ...]
+    """In the order asked for, without wildcards."""
+    of_sentences: bool
+    """Whether there are rows of the sentences; of those of an encoder-decoder, what its encoder reads."""
+    of_targets: bool
+    """Whether there are rows of what its decoder reads."""
+    interventions: tuple[Intervention, ...]
+    """With the values that patches were resolved to."""
+    digest: str
+    """Of the edits, as in their receipt."""
+    tokenizer: str
+    """Class and digest of the tokenizer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyRequest:
+    """Classes of texts, or of their words, as the head of the model says. `top` 0: all classes."""
+
+    sentences: Sentences
+    top: int = 0
+    interventions: tuple[Intervention, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FillMaskRequest:
+    """What may stand in place of the mask tokens of some texts: the `top` best tokens, and the targets."""
+
+    texts: tuple[str, ...]
+    top: int = 5
+    targets: tuple[str, ...] = ()
+    interventions: tuple[Intervention, ...] = ()
+
+
+Request = GenerateRequest | ScoreRequest | ExtractRequest | ClassifyRequest | FillMaskRequest
 
 
 # --- answers -----------------------------------------------------------------------------------------------------
@@ -323,12 +411,85 @@ class SentenceActivations:
     captured: dict[str, npt.NDArray[np.generic]]
     masked: tuple[int, ...] = ()
     receipt: Receipt | None = None
+    target_tokens: tuple[str, ...] = ()
+    """The rows of the decoder's sites, where `tokens` are those of the encoder's."""
+    target_masked: tuple[int, ...] = ()
 
 
-Event = Token | Completed | ScoreResult | SentenceActivations
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """A class. `probability`: softmax over the classes; the sigmoid where several may hold at once; the logit itself
+    of a regression."""
+
+    index: int
+    label: str
+    logit: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class WordClasses:
+    """Classes of one word, those of its first subword, most probable first; none for a word without a subword."""
+
+    word: str
+    classes: tuple[ClassScore, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """Classes of one sentence, most probable first, or of each of its words."""
+
+    classes: tuple[ClassScore, ...] = ()
+    words: tuple[WordClasses, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyResult:
+    """One entry a sentence, in order: the only event of its request."""
+
+    results: tuple[Classification, ...]
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class FilledMask:
+    """What one mask may hide. `position` counts tokens with the special ones."""
+
+    position: int
+    top: tuple[TokenLogprob, ...]
+    targets: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FillMaskResult:
+    """The masks of each text, from left to right: the only event of its request."""
+
+    results: tuple[tuple[FilledMask, ...], ...]
+    receipt: Receipt
+
+
+Event = Token | Completed | ScoreResult | SentenceActivations | ClassifyResult | FillMaskResult
 
 
 # --- the model, described ----------------------------------------------------------------------------------------
+
+
+class ModelKind(enum.Enum):
+    """How a model reads: forwards only, both ways, or with an encoder for the prompt and a decoder for what follows."""
+
+    DECODER = "decoder"
+    ENCODER = "encoder"
+    ENCODER_DECODER = "encoder_decoder"
+
+
+class Head(enum.Enum):
+    """What sits on top of a model, and so what it can do beside extraction."""
+
+    NONE = "none"
+    LANGUAGE = "language"
+    MASKED_LANGUAGE = "masked_language"
+    SEQUENCE_CLASSIFICATION = "sequence_classification"
+    TOKEN_CLASSIFICATION = "token_classification"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +524,7 @@ class Limits:
     """What one request may ask for, and what the engine holds at most. Exceeding a limit is refused by name."""
 
     context_tokens: int = 0
-    """Prompt and new tokens together; 0: as many as the model was made for."""
+    """Prompt and new tokens together, of an encoder-decoder each for itself; 0: as many as the model was made for."""
     interventions: int = 1024
     edited_neurons: int = 1_000_000
     score_items: int = 4096
@@ -394,7 +555,12 @@ class ModelInfo:
     name: str
     architecture: str
     family: str
-    is_decoder: bool
+    kind: ModelKind
+    head: Head
+    labels: tuple[str, ...]
+    """Labels of a classification head, by index."""
+    mask_token: str
+    """What FillMask fills; empty: the model has none."""
     digest: str
     dtype: str
     device: str
@@ -408,6 +574,11 @@ class ModelInfo:
     modules: tuple[ModuleInfo, ...]
     packed: bool
     load_seconds: float
+
+    @property
+    def is_decoder(self) -> bool:
+        """Whether it reads forwards only."""
+        return self.kind is ModelKind.DECODER
 
 
 # --- what the engine tells about itself --------------------------------------------------------------------------

@@ -21,8 +21,10 @@ _CANDIDATES = 1024
 class Sampler:
     """The random draws of one request: the n-th draw depends on the seed and n alone."""
 
-    def __init__(self, sampling: Sampling) -> None:
+    def __init__(self, sampling: Sampling, banned: Sequence[int] = ()) -> None:
         self.settings = sampling
+        self.banned = list(banned)
+        """Tokens that are never chosen."""
         self.greedy = sampling.temperature == 0
         drawn = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self.seed = 0 if self.greedy else drawn
@@ -43,15 +45,23 @@ class Chosen:
     top: list[list[tuple[int, float]]] = field(default_factory=list)
 
 
-def choose(logits: Tensor, samplers: Sequence[Sampler], seen: Sequence[Sequence[int]], top: Sequence[int]) -> Chosen:
+def choose(
+    logits: Tensor,
+    samplers: Sequence[Sampler],
+    seen: Sequence[Sequence[int]],
+    top: Sequence[int],
+    forced: Sequence[int | None] = (),
+) -> Chosen:
     """Chooses a token for every row of `logits` [rows, vocabulary].
 
     `seen[k]` are the tokens of row k so far, for the repetition penalty; `top[k]` is how many of the best tokens to
-    return. Log-probabilities are those of the unmodified logits. A row that is not finite is reported as such.
+    return; `forced[k]` is its token if that is not chosen. Log-probabilities are those of the unmodified logits. A row
+    that is not finite is reported as such.
     """
     logits = logits.float()
     normalisers = torch.logsumexp(logits, -1)
-    best = logits.argmax(-1).tolist()
+    allowed = _allowed(logits, samplers)
+    best = allowed.argmax(-1).tolist()
     tokens = [
         best[row] if sampler.greedy and sampler.settings.repetition_penalty == 1 else -1
         for row, sampler in enumerate(samplers)
@@ -59,9 +69,22 @@ def choose(logits: Tensor, samplers: Sequence[Sampler], seen: Sequence[Sequence[
     finite = torch.isfinite(normalisers).tolist()
     for row, sampler in enumerate(samplers):
         if tokens[row] < 0:
-            tokens[row] = _choose_one(logits[row], sampler, seen[row]) if finite[row] else best[row]
+            tokens[row] = _choose_one(allowed[row], sampler, seen[row]) if finite[row] else best[row]
+    for row, token in enumerate(forced):
+        tokens[row] = tokens[row] if token is None else token
     picked = logits.gather(1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0]
     return Chosen(tokens, (picked - normalisers).tolist(), finite, _best(logits, normalisers, top))
+
+
+def _allowed(logits: Tensor, samplers: Sequence[Sampler]) -> Tensor:
+    """The logits without the tokens that may not be chosen."""
+    rows = [row for row, sampler in enumerate(samplers) for _ in sampler.banned]
+    if not rows:
+        return logits
+    banned = [token for sampler in samplers for token in sampler.banned]
+    allowed = logits.clone()
+    allowed[rows, banned] = -torch.inf
+    return allowed
 
 
 def _best(logits: Tensor, normalisers: Tensor, top: Sequence[int]) -> list[list[tuple[int, float]]]:

@@ -38,9 +38,11 @@ class Sequence:
     """Cache tokens to reserve before it starts; 0: reserved only if it does not fit into one pass."""
     decoding: bool = False
     atomic: bool = False
-    """Must run in one pass: bidirectional attention."""
+    """Must run in one pass: bidirectional attention. What is generated after it, and continuations, need not."""
     number: int = 0
     """Which part of its work it is: the sentence, the item."""
+    types: list[int] = field(default_factory=list)
+    """Token types of a pair; empty: all 0."""
 
     @property
     def base(self) -> int:
@@ -292,11 +294,12 @@ class Scheduler:
     def _take_sequence(self, sequence: Sequence, left: int, room: int, *, alone: bool) -> list[Segment]:
         """A whole family if it fits; else a chunk, for which the sequence needs a slot."""
         if sequence.slot is None:
-            if sequence.family_remaining <= left or (sequence.atomic and alone):
+            whole = sequence.atomic and not sequence.children
+            if sequence.family_remaining <= left or (whole and alone):
                 self._claims = [claim for claim in self._claims if claim is not sequence]
                 return _whole(sequence)
             # What fits into a fresh pass waits for one; what never fits is cut into chunks.
-            if sequence.atomic or sequence.family_remaining <= room or left <= 0:
+            if whole or sequence.family_remaining <= room or left <= 0:
                 return []
             if not self._reserve(sequence, sequence.length):
                 return []
@@ -338,7 +341,7 @@ def _chunk(sequence: Sequence, left: int, *, alone: bool) -> list[Segment]:
     segments: list[Segment] = []
     for member in (sequence, *sequence.children):
         count = min(member.remaining, left)
-        if member.parent and count < member.remaining:
+        if (member.parent or member.atomic) and count < member.remaining:
             # A continuation has no room of its own in the cache: it runs whole, by itself if need be.
             if segments or not alone:
                 break

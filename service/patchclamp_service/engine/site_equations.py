@@ -26,15 +26,17 @@ def broken_projection(projection: nn.Module, norm: nn.Module | None, values: Ten
     return difference(result, expected, expected.abs().amax(dim=-1, keepdim=True))
 
 
-def broken_sum(before: Tensor, attention: Tensor, mlp: Tensor, after: Tensor, norms: Sequence[nn.Module]) -> str:
-    """after = before + attention + mlp; with norms, after = norm₂(norm₁(before + attention) + mlp)."""
-    if not before.shape == attention.shape == mlp.shape == after.shape:
+def broken_sum(before: Tensor, added: Sequence[Tensor], after: Tensor, norms: Sequence[nn.Module]) -> str:
+    """after = before + all that is added; with norms, after = norm₂(norm₁(before + attention) + mlp)."""
+    if any(part.shape != before.shape for part in (*added, after)):
         return "the shapes differ"
     if norms:
-        expected = norms[1](norms[0](before + attention) + mlp)
+        expected = before
+        for part, norm in zip(added, norms, strict=True):
+            expected = norm(expected + part)
         return difference(after, expected, expected.abs().amax(dim=-1, keepdim=True))
-    expected = before.double() + attention.double() + mlp.double()
-    return difference(after, expected, before.abs() + attention.abs() + mlp.abs())
+    total = before.double() + sum(part.double() for part in added)
+    return difference(after, total, before.abs() + sum(part.abs() for part in added))
 
 
 def difference(actual: Tensor, expected: Tensor, scale: Tensor) -> str:

@@ -8,124 +8,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from .families import FAMILIES, Family, families_of
 from .model import LoadedModel
-from .probe import End, Observation
-from .requests import ModuleInfo, RefusedSite
+from .probe import End, Observation, decoder_path
+from .requests import Head, ModuleInfo, RefusedSite
 from .site_equations import broken_projection, broken_sum
 from .site_map import Site, SiteMap
 
-__all__ = ["FAMILIES", "Family", "Site", "SiteMap", "build_site_map", "family_of"]
+__all__ = ["FAMILIES", "Family", "Site", "SiteMap", "build_site_map"]
 
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """Where a family keeps its sites. `blocks` is the list (or lists, with `*`) of blocks, relative to the base model;
-    the rest are modules of a block."""
-
-    blocks: str
-    attention: str
-    """Its output is what attention adds to the residual stream."""
-    heads: str
-    """The output projection: its input are the heads."""
-    mlp: str
-    """Its output is what the feed-forward network adds to the residual stream."""
-    neurons: str
-    """The down projection: its input are the neurons."""
-    branch_norms: bool = False
-    """Whether `attention` and `mlp` are norms behind the projections."""
-    sum_norms: tuple[str, ...] = ()
-    """Norms of the residual stream after attention and after the feed-forward network, in post-norm architectures."""
-    where: tuple[str, object] | None = None
-    """Holds only for configurations with this attribute of this value."""
-
-
-_LLAMA = Family("layers", "self_attn.o_proj", "self_attn.o_proj", "mlp", "mlp.down_proj")
-_GEMMA = Family(
-    "layers",
-    "post_attention_layernorm",
-    "self_attn.o_proj",
-    "post_feedforward_layernorm",
-    "mlp.down_proj",
-    branch_norms=True,
-)
-_OPT = Family("decoder.layers", "self_attn.out_proj", "self_attn.out_proj", "fc2", "fc2")
-_OPT_POST_NORM = Family(
-    "decoder.layers",
-    "self_attn.out_proj",
-    "self_attn.out_proj",
-    "fc2",
-    "fc2",
-    sum_norms=("self_attn_layer_norm", "final_layer_norm"),
-    where=("do_layer_norm_before", False),
-)
-_BERT = Family(
-    "encoder.layer",
-    "attention.output.dense",
-    "attention.output.dense",
-    "output.dense",
-    "output.dense",
-    sum_norms=("attention.output.LayerNorm", "output.LayerNorm"),
-)
-
-FAMILIES: Mapping[str, tuple[Family, ...]] = {
-    "llama": (_LLAMA,),
-    "mistral": (_LLAMA,),
-    "qwen2": (_LLAMA,),
-    "qwen3": (_LLAMA,),
-    "gemma2": (_GEMMA,),
-    "gemma3_text": (_GEMMA,),
-    "phi": (Family("layers", "self_attn.dense", "self_attn.dense", "mlp", "mlp.fc2"),),
-    "gpt2": (Family("h", "attn.c_proj", "attn.c_proj", "mlp", "mlp.c_proj"),),
-    "gpt_neox": (Family("layers", "attention.dense", "attention.dense", "mlp", "mlp.dense_4h_to_h"),),
-    "gptj": (Family("h", "attn.out_proj", "attn.out_proj", "mlp", "mlp.fc_out"),),
-    "opt": (_OPT_POST_NORM, _OPT),
-    "bloom": (Family("h", "self_attention.dense", "self_attention.dense", "mlp.dense_4h_to_h", "mlp.dense_4h_to_h"),),
-    "falcon": (Family("h", "self_attention.dense", "self_attention.dense", "mlp", "mlp.dense_4h_to_h"),),
-    "bert": (_BERT,),
-    "roberta": (_BERT,),
-    "electra": (_BERT,),
-    "distilbert": (
-        Family(
-            "transformer.layer",
-            "attention.out_lin",
-            "attention.out_lin",
-            "ffn",
-            "ffn.lin2",
-            sum_norms=("sa_layer_norm", "output_layer_norm"),
-        ),
-    ),
-    "albert": (
-        Family(
-            "encoder.albert_layer_groups.*.albert_layers",
-            "attention.dense",
-            "attention.dense",
-            "ffn_output",
-            "ffn_output",
-            sum_norms=("attention.LayerNorm", "full_layer_layer_norm"),
-        ),
-    ),
+_ENDS: Mapping[str, End] = {
+    "attention": "output",
+    "heads": "input",
+    "cross_attention": "output",
+    "cross_heads": "input",
+    "mlp": "output",
+    "neurons": "input",
 }
-"""By `model_type` of the configuration; the first whose `where` holds."""
-
-_ENDS: Mapping[str, End] = {"attention": "output", "heads": "input", "mlp": "output", "neurons": "input"}
-_KINDS = tuple(_ENDS)
 _BOTH: tuple[End, End] = ("input", "output")
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
-
-
-def family_of(module: PreTrainedModel) -> Family | None:
-    """What the table knows of the model's architecture."""
-    for family in FAMILIES.get(module.config.model_type, ()):
-        if family.where is None or getattr(module.config, family.where[0], None) == family.where[1]:
-            return family
-    return None
 
 
 def build_site_map(model: LoadedModel) -> SiteMap:
@@ -133,7 +40,19 @@ def build_site_map(model: LoadedModel) -> SiteMap:
 
     It runs the model's own attention, so call it before that is replaced. No hook is left on the model.
     """
-    return _Builder(model.module).build()
+    return _Builder(model).build()
+
+
+def _places(family: Family) -> dict[str, str]:
+    """The modules of a block that carry its sites, by kind, in the order of the forward pass."""
+    cross = {"cross_attention": family.cross_attention, "cross_heads": family.cross_attention}
+    return {
+        "attention": family.attention,
+        "heads": family.heads,
+        **(cross if family.cross_attention else {}),
+        "mlp": family.mlp,
+        "neurons": family.neurons,
+    }
 
 
 class _Block(NamedTuple):
@@ -144,39 +63,65 @@ class _Block(NamedTuple):
     calls: int
 
 
+class _Side(NamedTuple):
+    """The layers of a model, or of one side of an encoder-decoder; `prefix` is what the names of its sites begin
+    with: "encoder.", "decoder." or nothing."""
+
+    prefix: str
+    family: Family | None
+    layers: list[_Block]
+
+
 class _Builder:
     """What is known of a model while its map is drawn. `reasons` holds those of all sites that are not offered."""
 
-    def __init__(self, module: PreTrainedModel) -> None:
+    def __init__(self, model: LoadedModel) -> None:
+        module = model.module
         self.module = module
-        self.family = family_of(module)
         self.modules = {path: child for path, child in module.named_modules() if path}
-        blocks = [f"{path}.{name}" for path in self._block_lists() for name, _ in self.modules[path].named_children()]
-        inner = [getattr(self.family, kind) for kind in _KINDS] if self.family else []
-        self.seen = Observation(module, keep={*blocks, *(f"{block}.{path}" for block in blocks for path in inner)})
-        self.layers = self._in_order(blocks)
+        # Of a causal model, logits are computed where the next token is wanted; a masked one predicts at any token.
+        language = model.head is Head.LANGUAGE
+        self.head = module.get_output_embeddings() if language else None  # type: ignore[no-untyped-call]
+        families: dict[str, Family | None] = dict(families_of(module.config)) or {"": None}
+        lists = {side: self._block_lists(family) for side, family in families.items()}
+        blocks = {
+            side: [f"{path}.{name}" for path in paths for name, _ in self.modules[path].named_children()]
+            for side, paths in lists.items()
+        }
+        inner = {
+            f"{block}.{path}"
+            for side, family in families.items()
+            if family
+            for block in blocks[side]
+            for path in _places(family).values()
+        }
+        self.seen = Observation(module, keep={*inner, *(block for paths in blocks.values() for block in paths)})
+        self.sides = [
+            _Side(side and f"{side}.", family, self._in_order(blocks[side])) for side, family in families.items()
+        ]
         self.reasons: dict[str, str] = {}
+        self.decoder = decoder_path(module)
 
     def build(self) -> SiteMap:
         """The finished map."""
-        named = sorted(self._named_sites(), key=lambda site: site.order)
+        named = sorted((site for side in self.sides for site in self._named_sites(side)), key=lambda site: site.order)
         names = {(site.path, site.end, site.call): site for site in named}
         module_sites = {site.name: site for site in self._module_sites()}
         return SiteMap(
             sites={site.name: site for site in named},
-            refused=_gathered(self.reasons, len(self.layers)),
+            refused=_gathered(self.reasons, {side.prefix: len(side.layers) for side in self.sides}),
             modules=tuple(_module_info(path, child, module_sites) for path, child in self.modules.items()),
-            layers=len(self.layers),
+            sides={side.prefix: len(side.layers) for side in self.sides},
             module_sites={k: names.get((site.path, site.end, site.call), site) for k, site in module_sites.items()},
             module_refusals={name: why for name, why in self.reasons.items() if name.startswith("module:")},
         )
 
-    def _block_lists(self) -> list[str]:
+    def _block_lists(self, family: Family | None) -> list[str]:
         """Paths of the lists of blocks: what the table says, or the longest list of equals that lies in no other."""
         lists = [path for path, child in self.modules.items() if isinstance(child, nn.ModuleList) and len(child)]
-        if self.family:
+        if family:
             base = "" if self.module.base_model is self.module else f"{self.module.base_model_prefix}."
-            pattern = re.escape(base + self.family.blocks).replace(r"\*", r"\d+")
+            pattern = re.escape(base + family.blocks).replace(r"\*", r"\d+")
             return [path for path in lists if re.fullmatch(pattern, path)]
         equal = [path for path in lists if len({type(block) for block in self.modules[path].children()}) == 1]
         outer = [path for path in equal if not path.startswith(tuple(f"{other}." for other in equal))]
@@ -188,62 +133,72 @@ class _Builder:
         calls = {fired.order: _Block(p, call, len(ends[p])) for p in blocks for call, fired in enumerate(ends[p])}
         return [calls[order] for order in sorted(calls)]
 
-    def _named_sites(self) -> list[Site]:
-        if not self.layers:
-            self._refuse("no layers were found", "embeddings", "layers.*.residual")
-        if not self.layers or self.family is None:
-            self._refuse(_why_unknown(self.module), *(f"layers.*.{kind}" for kind in _KINDS))
+    def _named_sites(self, side: _Side) -> list[Site]:
+        if not side.layers:
+            self._refuse("no layers were found", f"{side.prefix}embeddings", f"{side.prefix}layers.*.residual")
+        if not side.layers or side.family is None:
+            kinds = ("attention", "heads", "mlp", "neurons")
+            self._refuse(_why_unknown(self.module), *(f"{side.prefix}layers.*.{kind}" for kind in kinds))
         sites: list[Site] = []
-        for index, block in enumerate(self.layers):
-            sites += self._stream_sites(index, block)
-            sites += self._family_sites(self.family, index, block) if self.family else []
+        for index, block in enumerate(side.layers):
+            sites += self._stream_sites(side, index, block)
+            sites += self._family_sites(side, side.family, index, block) if side.family else []
         return [site for site in sites if site.name not in self.reasons]
 
-    def _stream_sites(self, index: int, block: _Block) -> list[Site]:
+    def _stream_sites(self, side: _Side, index: int, block: _Block) -> list[Site]:
         """What a block leaves, and what enters the first; each must be what the next block gets."""
-        residual = self._site(f"layers.{index}.residual", block.path, "output", block)
+        residual = self._site(f"{side.prefix}layers.{index}.residual", block.path, "output", block)
         if index == 0:
-            embeddings = self._site("embeddings", block.path, "input", block)
+            embeddings = self._site(f"{side.prefix}embeddings", block.path, "input", block)
             return [site for site in (embeddings, residual) if site]
-        before = self.layers[index - 1]
+        before = side.layers[index - 1]
         left = self.seen.value(before.path, "output", before.call)
         if not torch.equal(left, self.seen.value(block.path, "input", block.call)):
-            self._refuse(f"layer {index} gets something else", f"layers.{index - 1}.residual")
+            self._refuse(f"layer {index} gets something else", f"{side.prefix}layers.{index - 1}.residual")
         return [residual] if residual else []
 
-    def _family_sites(self, family: Family, index: int, block: _Block) -> list[Site]:
+    def _family_sites(self, side: _Side, family: Family, index: int, block: _Block) -> list[Site]:
         """The sites within a block, after the equations that they promise were tried."""
-        names = [f"layers.{index}.{kind}" for kind in _KINDS]
-        paths = [f"{block.path}.{getattr(family, kind)}" for kind in _KINDS]
-        found = [self._site(*place, block) for place in zip(names, paths, _ENDS.values(), strict=True)]
+        places = _places(family)
+        names = [f"{side.prefix}layers.{index}.{kind}" for kind in places]
+        found = [
+            self._site(name, f"{block.path}.{path}", _ENDS[kind], block)
+            for name, (kind, path) in zip(names, places.items(), strict=True)
+        ]
         sites = [site for site in found if site]
         if absent := [name for name in names if name in self.reasons]:
             self._refuse(f"it cannot be tried without {absent[0]}: {self.reasons[absent[0]]}", *names)
-        elif why := self._broken(family, block, [self.seen.value(site.path, site.end, site.call) for site in sites]):
+        elif why := self._broken(
+            family,
+            block,
+            {kind: self.seen.value(site.path, site.end, site.call) for kind, site in zip(places, sites, strict=True)},
+        ):
             self._refuse(why, *names)
         return sites
 
-    def _broken(self, family: Family, block: _Block, carried: Iterable[Tensor]) -> str:
+    def _broken(self, family: Family, block: _Block, values: Mapping[str, Tensor]) -> str:
         """Which equation of a layer does not hold, and by how much."""
-        module, values = self.modules[block.path], dict(zip(_KINDS, carried, strict=True))
-        for source, result in (("heads", "attention"), ("neurons", "mlp")):
-            norm = module.get_submodule(getattr(family, result)) if family.branch_norms else None
-            projection = module.get_submodule(getattr(family, source))
+        module, places = self.modules[block.path], _places(family)
+        for source, result in (("heads", "attention"), ("cross_heads", "cross_attention"), ("neurons", "mlp")):
+            if source not in values:
+                continue
+            norm = module.get_submodule(places[result]) if family.branch_norms else None
+            projection = module.get_submodule(places[source])
             if why := broken_projection(projection, norm, values[source], values[result]):
                 return f"{source} → projection = {result} does not hold: {why}"
         before, after = (self.seen.value(block.path, end, block.call) for end in _BOTH)
         norms = [module.get_submodule(path) for path in family.sum_norms]
-        if why := broken_sum(before, values["attention"], values["mlp"], after, norms):
-            return f"residual before + attention + mlp = residual after does not hold: {why}"
+        added = [kind for kind in ("attention", "cross_attention", "mlp") if kind in values]
+        if why := broken_sum(before, [values[kind] for kind in added], after, norms):
+            return f"residual before + {' + '.join(added)} = residual after does not hold: {why}"
         return ""
 
     def _module_sites(self) -> list[Site]:
         """Every end of every module that is called once and carries one row a token."""
-        head = self.module.get_output_embeddings()  # type: ignore[no-untyped-call]
         sites = []
         for path, child in self.modules.items():
             for end in _BOTH:
-                if child is head:
+                if child is self.head:
                     self._refuse("only the tokens whose successor is wanted get here", f"module:{path}.{end}")
                 elif site := self._site(f"module:{path}.{end}", path, end, _Block(path, 0, 1)):
                     sites.append(site)
@@ -262,8 +217,13 @@ class _Builder:
             self._refuse(firings[block.call].why, name)
         else:
             fired = firings[block.call]
-            return Site(name, path, self.modules[path], end, block.call, fired.width, fired.order)
+            return Site(name, path, self.modules[path], end, block.call, fired.width, fired.order, self._side(path))
         return None
+
+    def _side(self, path: str) -> str:
+        if not self.decoder:
+            return ""
+        return "decoder" if f"{path}.".startswith(self.decoder) else "encoder"
 
     def _refuse(self, why: str, *names: str) -> None:
         for name in names:
@@ -283,14 +243,20 @@ def _module_info(path: str, module: nn.Module, sites: Mapping[str, Site]) -> Mod
     return ModuleInfo(path, type(module).__name__, *widths)
 
 
-def _gathered(reasons: Mapping[str, str], layers: int) -> tuple[RefusedSite, ...]:
+def _gathered(reasons: Mapping[str, str], layers: Mapping[str, int]) -> tuple[RefusedSite, ...]:
     """One entry where a site is refused in every layer, with the reason of the first."""
     gathered: dict[str, list[RefusedSite]] = {}
     for name, why in reasons.items():
         if not name.startswith("module:"):
-            gathered.setdefault(re.sub(r"^layers\.\d+\.", "layers.*.", name), []).append(RefusedSite(name, why))
+            gathered.setdefault(re.sub(r"\blayers\.\d+\.", "layers.*.", name), []).append(RefusedSite(name, why))
     return tuple(
         refused
         for general, each in gathered.items()
-        for refused in ([RefusedSite(general, each[0].reason)] if len(each) == layers else each)
+        for refused in (
+            [RefusedSite(general, each[0].reason)] if len(each) == layers[_prefix(general, layers)] else each
+        )
     )
+
+
+def _prefix(name: str, layers: Mapping[str, int]) -> str:
+    return next(prefix for prefix in layers if name.startswith(prefix))

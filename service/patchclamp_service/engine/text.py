@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerFast
 
+from .decoding import Decoding
 from .errors import InvalidRequest, Unsupported
 from .plan import Vocabulary
+from .requests import Pooling, TextPair
 
-__all__ = ["GrowingText", "Text", "Tokens"]
+__all__ = ["Content", "GrowingText", "Text", "Tokens"]
+
+Content = str | tuple[str, ...] | TextPair
+"""A sentence: running text, words, or a pair of texts."""
+
+_OF_SENTENCES = (Pooling.SENTENCE_FIRST, Pooling.SENTENCE_LAST, Pooling.SENTENCE_AVERAGE, Pooling.SENTENCE_MAX)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,12 +38,21 @@ class Tokens:
     """The word or subword of each row."""
     rows: tuple[tuple[int, ...], ...]
     """Positions of the tokens of each row, ascending; empty: the row is masked."""
+    types: list[int] = field(default_factory=list)
+    """Which text of a pair each token belongs to, where the model wants to know; empty: all 0."""
 
 
 class Text:
     """The tokenizer of a model, as the engine needs it."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, vocabulary_size: int) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        vocabulary_size: int,
+        decoding: Decoding | None = None,
+        *,
+        typed: bool = False,
+    ) -> None:
         self._tokenizer = tokenizer
         self._backend: Tokenizer = tokenizer.backend_tokenizer
         # In sentences to be read, "[SEP]" is a word like any other; in prompts it may be meant as the token.
@@ -43,6 +62,14 @@ class Text:
             backend.no_truncation()
             backend.no_padding()
         self.size = vocabulary_size
+        self._decoding = decoding or Decoding()
+        self._typed = typed
+
+    @cached_property
+    def identity(self) -> str:
+        """Class and digest of the tokenizer: equal ones split alike."""
+        digest = hashlib.sha256(self._backend.to_str().encode()).hexdigest()
+        return f"{type(self._tokenizer).__name__} {digest[:16]}"
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -90,7 +117,7 @@ class Text:
         come out the same, which keeps a leading blank what it is in running text; else from the text by itself."""
         together = list(self._backend.encode(prompt + text).ids)
         start = len(prompt_ids)
-        trailing = self._trailing_special
+        trailing = self._added[1]
         if trailing:
             prompt_ids, together = prompt_ids[:-trailing], together[:-trailing]
             start = len(prompt_ids)
@@ -99,36 +126,111 @@ class Text:
         return list(self._backend.encode(text, add_special_tokens=False).ids)
 
     @cached_property
-    def _trailing_special(self) -> int:
-        """How many special tokens the tokenizer puts after a text."""
-        mask = self._backend.encode("a").special_tokens_mask
-        return next((k for k, special in enumerate(reversed(mask)) if not special), len(mask))
+    def _added(self) -> tuple[list[int], int]:
+        """The special tokens the tokenizer puts before a text, and how many it puts after it."""
+        encoding = self._backend.encode("a")
+        own = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
+        return list(encoding.ids[: own[0]]), len(encoding.ids) - own[-1] - 1
 
-    def sentence(self, text: str, *, include_special: bool) -> Tokens:
-        """A text, one row per token."""
-        encoding = self._literal.encode(text)
+    @cached_property
+    def decoder_prefix(self) -> tuple[int, ...]:
+        """What the decoder of an encoder-decoder reads before a given text; nothing of other models."""
+        start, first = self._decoding.start, self._decoding.first
+        if start is None:
+            return ()
+        return (start, *(self._added[0] if first is None else [first]))
+
+    def output(self, text: str) -> list[int]:
+        """The tokens of a text that a decoder might write, without those that begin and end it."""
+        before, after = self._added
+        ids = self._backend.encode(text).ids
+        return list(ids[len(before) : len(ids) - after])
+
+    def target(self, content: Content, pooling: Pooling, *, include_special: bool) -> Tokens:
+        """A text that a decoder reads: what begins it, then its tokens; rows as of any sentence."""
+        before, after = self._added
+        prefix = self.decoder_prefix
+        tokens = self.read(content, pooling)
+        shift = len(prefix) - len(before)
+        rows = tuple(tuple(place + shift for place in row) for row in tokens.rows)
+        if pooling is Pooling.SENTENCE_FIRST:
+            rows = ((0,),)
+        names = tokens.names
+        if pooling is Pooling.NONE and include_special:
+            names = (*(self.piece(token) for token in prefix), *names)
+            rows = (*((place,) for place in range(len(prefix))), *rows)
+        return Tokens([*prefix, *tokens.ids[len(before) : len(tokens.ids) - after]], names, rows)
+
+    def masks(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """Where the mask tokens are."""
+        mask = self._tokenizer.mask_token_id
+        return tuple(place for place, token in enumerate(ids) if token == mask)
+
+    def one_token(self, text: str) -> int | None:
+        """The token that is this text: as the vocabulary writes it, as it reads within a text, or as it comes out when
+        it is tokenised alone. None if there is no such token, or several."""
+        token = self._backend.token_to_id(text)
+        if token is not None and token < self.size:
+            return token
+        for found in (self._by_text.get(text, []), self._backend.encode(text, add_special_tokens=False).ids):
+            if len(found) == 1 and found[0] != self._tokenizer.unk_token_id:
+                return found[0]
+        return None
+
+    def read(self, content: Content, pooling: Pooling, *, include_special: bool = False) -> Tokens:
+        """A sentence to be read, with the rows that a pooling makes of it."""
+        if pooling in _OF_SENTENCES:
+            return self._whole(content, pooling)
+        if isinstance(content, tuple) and pooling is not Pooling.NONE:
+            return self.words(content)
+        return self._pieces(content, include_special=include_special)
+
+    def _encoded(self, content: Content) -> tuple[Encoding, list[int]]:
+        """A sentence as it runs, and the types of its tokens."""
+        if not isinstance(content, TextPair):
+            return self._literal.encode(content if isinstance(content, str) else " ".join(content)), []
+        encoding = self._literal.encode(content.first, content.second)
+        return encoding, list(encoding.type_ids) if self._typed and any(encoding.type_ids) else []
+
+    def _pieces(self, content: Content, *, include_special: bool) -> Tokens:
+        """One row per token."""
+        encoding, types = self._encoded(content)
         keep = [place for place, special in enumerate(encoding.special_tokens_mask) if include_special or not special]
         names = tuple(self.piece(encoding.ids[place]) for place in keep)
-        return Tokens(list(encoding.ids), names, tuple((place,) for place in keep))
+        return Tokens(list(encoding.ids), names, tuple((place,) for place in keep), types)
+
+    def _whole(self, content: Content, pooling: Pooling) -> Tokens:
+        """One row for all."""
+        encoding, types = self._encoded(content)
+        own = tuple(place for place, special in enumerate(encoding.special_tokens_mask) if not special)
+        row = (0,) if pooling is Pooling.SENTENCE_FIRST and encoding.ids else own
+        return Tokens(list(encoding.ids), (_shown(content),), (row,), types)
 
     def words(self, words: Sequence[str]) -> Tokens:
         """Words joined by blanks, one row per word, aligned by character offsets.
 
         A token belongs to every word it has a character of; a word without a token keeps an empty row.
         """
-        encoding = self._literal.encode(" ".join(words))
-        starts = np.cumsum([0] + [len(word) + 1 for word in words])
+        starts = np.cumsum([0] + [len(word) + 1 for word in words]).tolist()
+        return self._aligned(" ".join(words), words, starts)
+
+    def split(self, text: str) -> Tokens:
+        """The same for the words of a running text, which is split at blanks and runs as it is."""
+        found = list(re.finditer(r"\S+", text))
+        return self._aligned(text, [word[0] for word in found], [word.start() for word in found])
+
+    def _aligned(self, text: str, words: Sequence[str], starts: Sequence[int]) -> Tokens:
+        encoding = self._literal.encode(text)
         rows: list[list[int]] = [[] for _ in words]
         for place, ((begin, end), special) in enumerate(
             zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
         ):
             if special or end <= begin:
                 continue
-            first = int(np.searchsorted(starts, begin, side="right")) - 1
-            for word in range(first, len(words)):
+            for word in range(max(bisect_right(starts, begin) - 1, 0), len(words)):
                 if starts[word] >= end:
                     break
-                if begin < starts[word] + len(words[word]):
+                if max(begin, starts[word]) < starts[word] + len(words[word]):
                     rows[word].append(place)
         return Tokens(list(encoding.ids), tuple(words), tuple(tuple(row) for row in rows))
 
@@ -179,3 +281,9 @@ class GrowingText:
 def _overlap(text: str, stop: str) -> int:
     """Length of the longest end of `text` that `stop` begins with."""
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-n:])), 0)
+
+
+def _shown(content: Content) -> str:
+    if isinstance(content, TextPair):
+        return f"{content.first} {content.second}"
+    return content if isinstance(content, str) else " ".join(content)

@@ -1,35 +1,40 @@
-"""ActivationService: activations of sentences, streamed as they are computed."""
+"""ActivationService: activations of sentences, streamed as they are computed, and those of corpora, kept in files."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import grpc
+from google.longrunning import operations_pb2
+from google.protobuf import empty_pb2
 from patchclamp.v1 import activations_pb2, activations_pb2_grpc
 
+from patchclamp_service.activation_sets import ActivationSets
 from patchclamp_service.engine.errors import EngineFailure, InvalidRequest
-from patchclamp_service.engine.requests import Event, ExtractRequest, Pooling, SentenceActivations
-from patchclamp_service.servicers.interventions import applied, interventions, refuse_sets
+from patchclamp_service.engine.requests import Event, ExtractRequest, Intervention, Pooling, SentenceActivations
+from patchclamp_service.servicers.edits import Edits
+from patchclamp_service.servicers.heads import sentences
+from patchclamp_service.servicers.interventions import applied, refuse_sets
 from patchclamp_service.servicers.registry import Registry
-from patchclamp_service.servicers.tensors import captured_sites, dtype_name
+from patchclamp_service.servicers.set_creation import POOLINGS, SetCreation
+from patchclamp_service.servicers.tensors import captured_sites, dtype_name, tensor
+from patchclamp_service.set_labels import found_label, found_site, picked
 
 __all__ = ["ActivationServicer"]
-
-_POOLINGS: dict[activations_pb2.Aggregation.ValueType, Pooling] = {
-    activations_pb2.NONE: Pooling.NONE,
-    activations_pb2.FIRST: Pooling.FIRST,
-    activations_pb2.LAST: Pooling.LAST,
-    activations_pb2.AVERAGE: Pooling.AVERAGE,
-}
 
 
 class ActivationServicer(activations_pb2_grpc.ActivationServiceServicer):
     """Hands extractions to the engines; cuts what comes back into messages of about `chunk_bytes`."""
 
-    def __init__(self, registry: Registry, chunk_bytes: int) -> None:
+    def __init__(
+        self, registry: Registry, edits: Edits, sets: ActivationSets, creation: SetCreation, chunk_bytes: int
+    ) -> None:
         self._registry = registry
+        self._edits = edits
+        self._sets = sets
+        self._creation = creation
         self._chunk_bytes = chunk_bytes
 
     async def ExtractActivations(
@@ -38,53 +43,95 @@ class ActivationServicer(activations_pb2_grpc.ActivationServiceServicer):
         """Sentence by sentence, in the order of the request."""
         engine = self._registry.resolve(request.model)
         refuse_sets(request.intervention_sets)
-        async with aclosing(await engine.submit(extract_request(request))) as events:
+        edits = await self._edits.of(request.interventions, engine.info)
+        async with aclosing(await engine.submit(extract_request(request, edits))) as events:
             async for event in events:
                 for message in extract_responses(event, engine.info.digest, self._chunk_bytes):
                     yield message
 
+    async def CreateActivationSet(
+        self, request: activations_pb2.CreateActivationSetRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> operations_pb2.Operation:
+        """An operation that extracts a corpus."""
+        return await self._creation.start(request)
 
-def extract_request(request: activations_pb2.ExtractActivationsRequest) -> ExtractRequest:
+    async def GetActivationSet(
+        self, request: activations_pb2.GetActivationSetRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> activations_pb2.ActivationSet:
+        """One set."""
+        return await self._sets.get(request.name)
+
+    async def ListActivationSets(
+        self, request: activations_pb2.ListActivationSetsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> activations_pb2.ListActivationSetsResponse:
+        """A page of sets."""
+        return await self._sets.list(request.page_size, request.page_token)
+
+    async def DeleteActivationSet(
+        self, request: activations_pb2.DeleteActivationSetRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> empty_pb2.Empty:
+        """Row and file."""
+        await self._sets.delete(request.name)
+        return empty_pb2.Empty()
+
+    async def DownloadActivationSet(
+        self, request: activations_pb2.DownloadActivationSetRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncGenerator[activations_pb2.FileChunk]:
+        """The bytes of the file from an offset on; size and digest with the first."""
+        described, chunks = await self._sets.chunks(request.name, request.offset)
+        message = activations_pb2.FileChunk(total_bytes=described.size_bytes, sha256=described.sha256)
+        async with aclosing(chunks):
+            async for message.offset, message.data in chunks:
+                yield message
+                message = activations_pb2.FileChunk()
+
+    async def GetActivationStatistics(
+        self, request: activations_pb2.GetActivationStatisticsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> activations_pb2.ActivationStatistics:
+        """Of some neurons, over all rows or those of a label."""
+        measures = await self._sets.measures(request.activation_set)
+        site = found_site(measures.description, request.neurons.site, None, "neurons.site")
+        label = found_label(measures.description, request.label, "label", request.layer)
+        found = await measures.of(site, *label)
+        values = (found.mean, found.variance, found.minimum, found.maximum)
+        parts = [tensor(picked(part, request.neurons.indices, site, "neurons.indices")) for part in values]
+        return activations_pb2.ActivationStatistics(
+            count=found.count, mean=parts[0], variance=parts[1], min=parts[2], max=parts[3]
+        )
+
+
+def extract_request(
+    request: activations_pb2.ExtractActivationsRequest, interventions: tuple[Intervention, ...] = ()
+) -> ExtractRequest:
     """What the engine takes."""
-    sentences = _sentences(request)
+    given = sentences(request.sentences)
     return ExtractRequest(
-        sentences=sentences,
+        sentences=given,
         sites=tuple(request.sites),
-        pooling=_pooling(request.aggregation, words=not isinstance(sentences[0], str)),
+        pooling=_pooling(request.aggregation, words=isinstance(given[0], tuple)),
         dtype=dtype_name(request.dtype, "dtype"),
-        interventions=interventions(request.interventions),
+        interventions=interventions,
         include_special_tokens=request.include_special_tokens,
+        targets=_targets(request.sentences, words=isinstance(given[0], tuple)),
     )
 
 
-def _sentences(
-    request: activations_pb2.ExtractActivationsRequest,
-) -> tuple[str, ...] | tuple[tuple[str, ...], ...]:
-    kind = request.sentences[0].WhichOneof("content")
-    for i, sentence in enumerate(request.sentences):
-        if sentence.WhichOneof("content") != kind:
-            field = f"sentences[{i}]"
-            text = f"{field}: give all sentences as text or all as words; the first is {kind}"
-            raise InvalidRequest(text, reason="MIXED_SENTENCES", field=field)
-    if kind == "text":
-        return tuple(sentence.text for sentence in request.sentences)
-    return tuple(_words(sentence.words, f"sentences[{i}].words") for i, sentence in enumerate(request.sentences))
-
-
-def _words(message: activations_pb2.Words, path: str) -> tuple[str, ...]:
-    for i, word in enumerate(message.words):
-        if not word or word.isspace():
-            field = f"{path}.words[{i}]"
-            raise InvalidRequest(f"{field} is blank", reason="BLANK_WORD", field=field)
-    return tuple(message.words)
-
-
 def _pooling(aggregation: activations_pb2.Aggregation.ValueType, *, words: bool) -> Pooling:
-    pooling = _POOLINGS.get(aggregation, Pooling.AVERAGE if words else Pooling.NONE)
-    if pooling is not Pooling.NONE and not words:
+    pooling = POOLINGS.get(aggregation, Pooling.AVERAGE if words else Pooling.NONE)
+    if not words and pooling in (Pooling.FIRST, Pooling.LAST, Pooling.AVERAGE):
         text = f"aggregation: {pooling.name} is over the subwords of a word; give the sentences as words"
         raise InvalidRequest(text, reason="AGGREGATION_NEEDS_WORDS", field="aggregation")
     return pooling
+
+
+def _targets(
+    messages: Sequence[activations_pb2.Sentence], *, words: bool
+) -> tuple[str, ...] | tuple[tuple[str, ...], ...]:
+    if not any(message.target for message in messages):
+        return ()
+    if words:
+        return tuple(tuple(message.target.split()) for message in messages)
+    return tuple(message.target for message in messages)
 
 
 def extract_responses(
@@ -93,14 +140,18 @@ def extract_responses(
     """The messages of one sentence: tokens on the first, the receipt on the very last of the request."""
     if not isinstance(event, SentenceActivations):
         raise EngineFailure(f"a {type(event).__name__} among the sentences of an extraction")
-    rows = len(next(iter(event.captured.values())))
-    step = max(1, chunk_bytes * rows // max(1, sum(values.nbytes for values in event.captured.values())))
+    rows = max(len(values) for values in event.captured.values())
+    step = max(1, chunk_bytes // sum(values.shape[1] * values.itemsize for values in event.captured.values()))
     for start in range(0, max(1, rows), step):
         message = activations_pb2.ExtractActivationsResponse(sentence=event.sentence, row_offset=start)
-        message.captured.extend(captured_sites({s: v[start : start + step] for s, v in event.captured.items()}))
+        # The sites of an encoder and of a decoder have different rows.
+        left = {site: values for site, values in event.captured.items() if start == 0 or start < len(values)}
+        message.captured.extend(captured_sites({site: v[start : start + step] for site, v in left.items()}))
         if start == 0:
             message.tokens.extend(event.tokens)
             message.masked.extend(event.masked)
+            message.target_tokens.extend(event.target_tokens)
+            message.target_masked.extend(event.target_masked)
         if event.receipt is not None and start + step >= rows:
             message.applied.CopyFrom(applied(event.receipt, model_digest))
         yield message

@@ -1,4 +1,4 @@
-"""InferenceService: generation and scores, with edited neurons."""
+"""InferenceService: generation, scores, classes and masked tokens, with edited neurons."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from patchclamp_service.engine.requests import (
     Event,
     FinishReason,
     GenerateRequest,
+    Intervention,
     ItemScore,
     Sampling,
     ScoreItem,
@@ -24,7 +25,14 @@ from patchclamp_service.engine.requests import (
     ScoreResult,
     Token,
 )
-from patchclamp_service.servicers.interventions import applied, interventions, refuse_sets
+from patchclamp_service.servicers.edits import Edits
+from patchclamp_service.servicers.heads import (
+    classify_request,
+    classify_response,
+    fill_mask_request,
+    fill_mask_response,
+)
+from patchclamp_service.servicers.interventions import applied, refuse_sets
 from patchclamp_service.servicers.registry import Registry
 from patchclamp_service.servicers.tensors import captured_sites, dtype_name
 
@@ -41,8 +49,9 @@ _REASONS = {
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """Hands requests to the engines and their events to the callers."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, edits: Edits) -> None:
         self._registry = registry
+        self._edits = edits
 
     async def Generate(
         self, request: inference_pb2.GenerateRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -50,7 +59,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         """One message a token, then one that completes."""
         engine = self._registry.resolve(request.model)
         refuse_sets(request.intervention_sets)
-        async with aclosing(await engine.submit(generate_request(request))) as events:
+        edits = await self._edits.of(request.interventions, engine.info)
+        async with aclosing(await engine.submit(generate_request(request, edits))) as events:
             async for event in events:
                 yield generate_response(event, engine.info.digest)
 
@@ -60,11 +70,34 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         """All items in one answer."""
         engine = self._registry.resolve(request.model)
         refuse_sets(request.intervention_sets)
-        async with aclosing(await engine.submit(score_request(request))) as events:
+        edits = await self._edits.of(request.interventions, engine.info)
+        async with aclosing(await engine.submit(score_request(request, edits))) as events:
             return score_response(await anext(events), engine.info.digest)
 
+    async def Classify(
+        self, request: inference_pb2.ClassifyRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> inference_pb2.ClassifyResponse:
+        """All sentences in one answer."""
+        engine = self._registry.resolve(request.model)
+        refuse_sets(request.intervention_sets)
+        edits = await self._edits.of(request.interventions, engine.info)
+        async with aclosing(await engine.submit(classify_request(request, edits))) as events:
+            return classify_response(await anext(events), engine.info.digest)
 
-def generate_request(request: inference_pb2.GenerateRequest) -> GenerateRequest:
+    async def FillMask(
+        self, request: inference_pb2.FillMaskRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> inference_pb2.FillMaskResponse:
+        """All texts in one answer."""
+        engine = self._registry.resolve(request.model)
+        refuse_sets(request.intervention_sets)
+        edits = await self._edits.of(request.interventions, engine.info)
+        async with aclosing(await engine.submit(fill_mask_request(request, edits))) as events:
+            return fill_mask_response(await anext(events), engine.info.digest)
+
+
+def generate_request(
+    request: inference_pb2.GenerateRequest, interventions: tuple[Intervention, ...] = ()
+) -> GenerateRequest:
     """What the engine takes. Exactly one kind of input is set: the contract's rules have seen to it."""
     given = request.WhichOneof("input")
     chat = tuple((message.role, message.content) for message in request.chat.messages)
@@ -75,7 +108,7 @@ def generate_request(request: inference_pb2.GenerateRequest) -> GenerateRequest:
         sampling=_sampling(request.sampling),
         max_new_tokens=request.max_new_tokens or _NEW_TOKENS,
         stop=tuple(request.stop),
-        interventions=interventions(request.interventions),
+        interventions=interventions,
         capture=_capture(request.capture) if request.HasField("capture") else None,
         top_logprobs=request.top_logprobs,
     )
@@ -125,10 +158,10 @@ def _completed(event: Completed, model_digest: str) -> inference_pb2.Completed:
     )
 
 
-def score_request(request: inference_pb2.ScoreRequest) -> ScoreRequest:
+def score_request(request: inference_pb2.ScoreRequest, interventions: tuple[Intervention, ...] = ()) -> ScoreRequest:
     """What the engine takes."""
     items = tuple(ScoreItem(item.prompt, item.continuation) for item in request.items)
-    return ScoreRequest(items, interventions(request.interventions))
+    return ScoreRequest(items, interventions)
 
 
 def score_response(event: Event, model_digest: str) -> inference_pb2.ScoreResponse:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from patchclamp_service.engine.requests import (
     Condition,
     Edit,
     Intervention,
+    MoveTo,
     Patch,
     Positions,
     ProjectOut,
@@ -29,12 +31,18 @@ from patchclamp_service.servicers.tensors import float_vector
 
 __all__ = ["applied", "interventions", "refuse_sets"]
 
+_NO_MEANS: Mapping[int, MoveTo] = MappingProxyType({})
 _SET_NAME = re.compile(r"interventionSets/[A-Za-z0-9][A-Za-z0-9._-]{0,127}(@[1-9][0-9]{0,9})?")
 
 
-def interventions(messages: Iterable[intervention_pb2.Intervention]) -> tuple[Intervention, ...]:
-    """All edits of a request, in order. Raises InvalidRequest with paths such as "interventions[0].set.values"."""
-    return tuple(_intervention(message, f"interventions[{i}]") for i, message in enumerate(messages))
+def interventions(
+    messages: Iterable[intervention_pb2.Intervention], means: Mapping[int, MoveTo] = _NO_MEANS
+) -> tuple[Intervention, ...]:
+    """All edits of a request, in order. `means`: what each SetToMean comes to, by its place; see `edits`.
+
+    Raises InvalidRequest with paths such as "interventions[0].set.values".
+    """
+    return tuple(_intervention(message, f"interventions[{i}]", means.get(i)) for i, message in enumerate(messages))
 
 
 def refuse_sets(names: Sequence[str]) -> None:
@@ -60,14 +68,14 @@ def _applied_edit(edit: AppliedEdit) -> intervention_pb2.AppliedEdit:
     return intervention_pb2.AppliedEdit(positions_edited=edit.positions_edited, gate_firings=edit.gate_firings)
 
 
-def _intervention(message: intervention_pb2.Intervention, path: str) -> Intervention:
+def _intervention(message: intervention_pb2.Intervention, path: str, mean: MoveTo | None) -> Intervention:
     arm = message.WhichOneof("edit")
     if arm is None:
         raise InvalidRequest(f"{path}: say how to edit, for example with ablate", reason="NO_EDIT", field=path)
     indices = _indices(message.neurons.indices, f"{path}.neurons.indices")
     return Intervention(
         site=message.neurons.site,
-        edit=_EDITS[arm](getattr(message, arm), indices, path),
+        edit=mean or _EDITS[arm](getattr(message, arm), indices, path),
         indices=indices,
         positions=_positions(message.positions),
         condition=_condition(message.condition, f"{path}.condition") if message.HasField("condition") else None,
@@ -142,7 +150,7 @@ def _clip(edit: intervention_pb2.Clip, indices: tuple[int, ...], path: str) -> C
 
 def _set_to_mean(edit: intervention_pb2.SetToMean, indices: tuple[int, ...], path: str) -> Edit:
     field = f"{path}.set_to_mean"
-    text = f"{field} needs activation sets, which this server does not have"
+    text = f"{field} needs activation sets, which are not to be had here"
     raise InvalidRequest(text, reason="UNSUPPORTED_EDIT", field=field)
 
 

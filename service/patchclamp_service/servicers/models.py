@@ -7,13 +7,26 @@ from typing import Any
 import grpc
 from patchclamp.v1 import models_pb2, models_pb2_grpc
 
-from patchclamp_service.engine.errors import InvalidRequest
-from patchclamp_service.engine.requests import Limits, ModelInfo
+from patchclamp_service.engine.requests import Head, Limits, ModelInfo, ModelKind
+from patchclamp_service.pages import last_seen, page_token
 from patchclamp_service.servicers.registry import Registry
 
 __all__ = ["ModelServicer"]
 
+_COLLECTION = "models"
 _PAGE_SIZE = 100
+_KINDS = {
+    ModelKind.DECODER: models_pb2.MODEL_KIND_DECODER,
+    ModelKind.ENCODER: models_pb2.MODEL_KIND_ENCODER,
+    ModelKind.ENCODER_DECODER: models_pb2.MODEL_KIND_ENCODER_DECODER,
+}
+_HEADS = {
+    Head.NONE: models_pb2.MODEL_HEAD_UNSPECIFIED,
+    Head.LANGUAGE: models_pb2.MODEL_HEAD_LANGUAGE,
+    Head.MASKED_LANGUAGE: models_pb2.MODEL_HEAD_MASKED_LANGUAGE,
+    Head.SEQUENCE_CLASSIFICATION: models_pb2.MODEL_HEAD_SEQUENCE_CLASSIFICATION,
+    Head.TOKEN_CLASSIFICATION: models_pb2.MODEL_HEAD_TOKEN_CLASSIFICATION,
+}
 
 
 class ModelServicer(models_pb2_grpc.ModelServiceServicer):
@@ -25,12 +38,13 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
     async def ListModels(
         self, request: models_pb2.ListModelsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> models_pb2.ListModelsResponse:
-        """A page of models; the token of a page is the name of the last model before it."""
+        """A page of models, ordered by name."""
         engines = {engine.info.name: engine for engine in self._registry.engines()}
-        names = _after(request.page_token, list(engines))
+        after = last_seen(_COLLECTION, request.page_token)
+        names = [name for name in engines if name > after]
         size = request.page_size or _PAGE_SIZE
         page = [summary(engines[name].info, engines[name].limits) for name in names[:size]]
-        following = names[size - 1] if len(names) > size else ""
+        following = page_token(_COLLECTION, names[size - 1]) if len(names) > size else ""
         return models_pb2.ListModelsResponse(models=page, next_page_token=following)
 
     async def GetModel(
@@ -41,22 +55,13 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
         return description(engine.info, engine.limits)
 
 
-def _after(token: str, names: list[str]) -> list[str]:
-    if not token:
-        return names
-    if token not in names:
-        raise InvalidRequest("page_token is none that this server gave out", field="page_token")
-    return names[names.index(token) + 1 :]
-
-
 def summary(info: ModelInfo, limits: Limits) -> models_pb2.Model:
     """A model without sites and modules."""
-    kind = models_pb2.MODEL_KIND_DECODER if info.is_decoder else models_pb2.MODEL_KIND_ENCODER
     return models_pb2.Model(
         name=f"models/{info.name}",
         architecture=info.architecture,
         family=info.family,
-        kind=kind,
+        kind=_KINDS[info.kind],
         digest=info.digest,
         dtype=info.dtype,
         device=info.device,
@@ -66,6 +71,9 @@ def summary(info: ModelInfo, limits: Limits) -> models_pb2.Model:
         parameter_count=info.parameters,
         limits=_limits(limits),
         packed=info.packed,
+        head=_HEADS[info.head],
+        labels=info.labels,
+        mask_token=info.mask_token,
     )
 
 

@@ -11,7 +11,7 @@ from patchclamp.v1 import activations_pb2, common_pb2
 
 from patchclamp_service.engine.errors import InvalidRequest
 
-__all__ = ["captured_sites", "dtype_name", "float_vector", "tensor"]
+__all__ = ["captured_sites", "dtype_name", "dtype_value", "float_vector", "tensor"]
 
 Array = npt.NDArray[np.generic]
 
@@ -49,6 +49,11 @@ def dtype_name(dtype: common_pb2.DType.ValueType, field: str) -> str:
             field=field,
         )
     return _NAMES[dtype]
+
+
+def dtype_value(name: str) -> common_pb2.DType.ValueType:
+    """The same the other way about."""
+    return next(dtype for dtype, each in _NAMES.items() if each == name and dtype)
 
 
 def float_vector(message: common_pb2.Tensor, field: str) -> npt.NDArray[np.float32]:

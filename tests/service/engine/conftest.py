@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from patchclamp_service.engine.engine import Engine
@@ -70,23 +71,22 @@ class Bench:
         assert isinstance(completed, Completed)
         return Generated([token for token in tokens if isinstance(token, Token)], completed)
 
+    async def settled(self) -> None:
+        """Waits until the engine's thread has done everything that was posted to it, and a step more."""
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+        post = self.engine._post
+
+        def tell() -> None:
+            loop.call_soon_threadsafe(done.set)
+
+        post(lambda: post(tell))
+        await done.wait()
+
 
 def make_bench(model: LoadedModel, limits: Limits) -> Bench:
     oracle = copy.deepcopy(model.module)
-    sites = build_site_map(
-        LoadedModel(
-            name=model.name,
-            module=oracle,
-            tokenizer=model.tokenizer,
-            digest=model.digest,
-            dtype=model.dtype,
-            device=model.device,
-            is_decoder=model.is_decoder,
-            context_tokens=model.context_tokens,
-            load_seconds=0.0,
-            eos_token_ids=frozenset(),
-        )
-    )
+    sites = build_site_map(replace(model, module=oracle))
     steps = Steps()
     engine = Engine(model, build_site_map(model), limits, steps)
     engine.start()

@@ -46,7 +46,7 @@ async def test_the_values_are_those_of_the_foreground(polite: tuple[Engine, Step
     behind = await extracted(engine, ExtractRequest(SENTENCES, SITES, background=True))
     for left, right in zip(ahead, behind, strict=True):
         for site, values in left.captured.items():
-            np.testing.assert_allclose(right.captured[site], values, atol=1e-5)
+            np.testing.assert_allclose(np.asarray(right.captured[site], float), np.asarray(values, float), atol=1e-5)
 
 
 async def test_it_waits_until_a_generation_is_through(polite: tuple[Engine, Steps]) -> None:

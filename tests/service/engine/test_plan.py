@@ -16,6 +16,7 @@ from patchclamp_service.engine.requests import (
     Condition,
     Edit,
     Intervention,
+    MoveTo,
     Positions,
     ProjectOut,
     Scale,
@@ -33,6 +34,7 @@ edits = st.one_of(
     st.builds(lambda value: Add((value,)), numbers),
     st.builds(lambda low, size: Clip(low, low + size), numbers, st.floats(0, 3, width=32)),
     st.builds(lambda low: Clip(low, None), numbers),
+    st.builds(lambda value, weight: MoveTo((value,), weight), numbers, st.floats(0.125, 1, width=32)),
 )
 positions = st.builds(
     Positions,
@@ -64,6 +66,8 @@ def changed(edit: Edit, x: float) -> float:
             return x + value
         case Clip(low, high):
             return float(np.clip(x, low, high if high is not None else np.inf))
+        case MoveTo((value,), weight):
+            return (1 - weight) * x + weight * value
     raise AssertionError(edit)
 
 
@@ -117,13 +121,13 @@ def test_folded_edits_equal_edits_one_by_one(edits: list[Intervention], ids: lis
     np.testing.assert_allclose(applied(edits, values, ids, 3), expected, rtol=2e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("edit", [Ablate(), Set((1.5,)), Scale(0.0)])
+@pytest.mark.parametrize("edit", [Ablate(), Set((1.5,)), Scale(0.0), MoveTo((1.5,))])
 @pytest.mark.parametrize("indices", [(2,), tuple(range(WIDTH))])
 def test_what_is_written_does_not_depend_on_what_was_there(edit: Edit, indices: tuple[int, ...]) -> None:
     values = np.full((2, WIDTH), np.inf, dtype=np.float32)
     values[1] = np.nan
     got = applied([Intervention("a", edit, indices)], values, [5, 5], 2)
-    assert (got[:, list(indices)] == (1.5 if isinstance(edit, Set) else 0.0)).all()
+    assert (got[:, list(indices)] == (1.5 if isinstance(edit, Set | MoveTo) else 0.0)).all()
 
 
 def test_a_direction_is_removed_whatever_its_length() -> None:
@@ -142,6 +146,8 @@ def test_a_direction_is_removed_whatever_its_length() -> None:
         (Intervention("a", Ablate(), (1,)), Intervention("a", Set((0.0,)), (1,)), True),
         (Intervention("a", Set((1.0, 2.0)), (1, 3)), Intervention("a", Set((2.0, 1.0)), (3, 1)), True),
         (Intervention("a", Ablate()), Intervention("a", Ablate(), tuple(range(WIDTH))), True),
+        (Intervention("a", MoveTo((1.5,)), (1,)), Intervention("a", Set((1.5,)), (1,)), True),
+        (Intervention("a", MoveTo((1.5,), 0.5), (1,)), Intervention("a", MoveTo((1.5,), 0.25), (1,)), False),
         (Intervention("a", Ablate(), (1,)), Intervention("a", Ablate(), (2,)), False),
         (Intervention("a", Scale(2.0), (1,)), Intervention("a", Scale(2.5), (1,)), False),
         (

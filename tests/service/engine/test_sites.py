@@ -15,7 +15,7 @@ from patchclamp_service.engine.sites import Site, build_site_map
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from tests.tiny import FAMILIES, MIXTURES, random_module, tiny_model
+from tests.tiny import FAMILIES, MIXTURES, SEQ2SEQ, random_module, tiny_model
 
 KINDS = ("attention", "heads", "mlp", "neurons", "residual")
 POST_NORM = ("opt-post_norm", "bert", "roberta", "distilbert", "albert", "albert-groups", "electra")
@@ -229,7 +229,7 @@ def test_what_is_not_in_the_table_keeps_the_stream_and_its_modules(name: str, re
 
 
 def test_every_family_of_the_table_has_a_tiny_model() -> None:
-    assert set(TABLE) == {config["model_type"] for config in FAMILIES.values()}
+    assert set(TABLE) == {config["model_type"] for config in (*FAMILIES.values(), *SEQ2SEQ.values())}
     assert not set(TABLE) & {config["model_type"] for config in MIXTURES.values()}
 
 

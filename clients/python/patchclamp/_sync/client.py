@@ -3,29 +3,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Self
 
-from patchclamp._activations import AggregationName, aggregation_value, to_sentence
-from patchclamp._channels import TLS, CallOptions, Channel, check_options, open_channel
-from patchclamp._generation import check_counts, prompt_input
+from patchclamp._activations import AggregationName, aggregation_value
+from patchclamp._channels import TLS
 from patchclamp._intervention_lists import Interventions, flatten
 from patchclamp._models import Model
-from patchclamp._scores import Scores
+from patchclamp._sentences import SentenceLike, to_sentences
 from patchclamp._status import status_errors
-from patchclamp._sync.streams import Extraction, GenerationStream
+from patchclamp._sync.activation_sets import ActivationSets
+from patchclamp._sync.connection import Connection
+from patchclamp._sync.corpora import Corpora
+from patchclamp._sync.inference import InferenceMethods
+from patchclamp._sync.operations import Operations
+from patchclamp._sync.streams import Extraction
 from patchclamp._tensors import DTypeName, dtype_value
-from patchclamp.v1 import (
-    activations_pb2,
-    activations_pb2_grpc,
-    inference_pb2,
-    inference_pb2_grpc,
-    models_pb2,
-    models_pb2_grpc,
-)
+from patchclamp.v1 import activations_pb2, activations_pb2_grpc, models_pb2, models_pb2_grpc
 
 __all__ = ["DEFAULT_TARGET", "DEFAULT_TIMEOUT", "Client"]
 
@@ -33,7 +29,7 @@ DEFAULT_TARGET = "localhost:8470"
 DEFAULT_TIMEOUT = 300.0
 
 
-class Client:
+class Client(InferenceMethods):
     """A connection to a patchclamp server; connects on first use.
 
     >>> with Client("localhost:8470") as client:
@@ -67,14 +63,7 @@ class Client:
         retries: int = 4,
         metadata: Mapping[str, str | bytes] | None = None,
     ) -> None:
-        check_options(timeout, keepalive, retries)
-        self._target = target
-        self._timeout = timeout
-        self._tls = tls
-        self._keepalive = keepalive
-        self._retries = retries
-        self._metadata = tuple((metadata or {}).items())
-        self._closed = False
+        self._connection = Connection(target, timeout, tls, keepalive, retries, metadata)
 
     def __enter__(self) -> Self:
         return self
@@ -86,125 +75,14 @@ class Client:
 
     def close(self) -> None:
         """Closes the connection; calls under way are cancelled."""
-        self._closed = True
-        if "_channel" in self.__dict__:
-            self._channel.close()
-
-    def generate(
-        self,
-        prompt: str | None = None,
-        *,
-        messages: Sequence[Mapping[str, str]] | None = None,
-        token_ids: Sequence[int] | None = None,
-        model: str = "",
-        max_new_tokens: int = 0,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float | None = None,
-        min_p: float = 0.0,
-        repetition_penalty: float | None = None,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-        interventions: Interventions = (),
-        intervention_sets: Sequence[str] = (),
-        capture: Sequence[str] = (),
-        capture_prompt: bool = False,
-        capture_generated: bool = True,
-        dtype: DTypeName = "float32",
-        top_logprobs: int = 0,
-        timeout: float | None = None,
-    ) -> GenerationStream:
-        """Continues a prompt, given as text, as a conversation or as tokens; streams.
-
-        Args:
-            prompt: Text to continue.
-            messages: A conversation to continue, oldest first: {"role": "user", "content": "…"}; the model's chat
-                template renders it.
-            token_ids: Tokens to continue, taken as they are.
-            model: "models/smollm2-135m"; empty: the server's default.
-            max_new_tokens: Most tokens to generate; 0: the server's default, 128.
-            temperature: 0: the most probable token always. Above: logits are divided by it.
-            top_k: Only the k most probable tokens; 0: all.
-            top_p: Only the most probable tokens that add up to this probability.
-            min_p: Only tokens at least this times as probable as the most probable one.
-            repetition_penalty: Above 1: tokens seen before become less probable.
-            seed: Makes sampling repeatable, whatever else the server runs. None: the server draws one.
-            stop: Strings before the first of which the text ends.
-            interventions: Edits of this request: `ablate(…)` and its like, their notation, or nested lists of them.
-            intervention_sets: Names of sets the server keeps, applied before `interventions`.
-            capture: Sites to return activations of; "layers.*.residual" stands for every layer.
-            capture_prompt: Return those of the prompt's tokens, with the result.
-            capture_generated: Return those of each generated token, with the token.
-            dtype: Element type of captured activations.
-            top_logprobs: How many of the most probable tokens to return with each token.
-            timeout: Seconds for the whole generation; None: the client's.
-
-        Returns:
-            The stream: iterate over it for `Token`s, or ask for its `text()` or `result()`. Leaving its context early
-            cancels the generation.
-        """
-        check_counts(max_new_tokens=max_new_tokens, top_k=top_k, seed=seed, top_logprobs=top_logprobs)
-        request = prompt_input(prompt, messages, token_ids)
-        rest = inference_pb2.GenerateRequest(
-            model=model,
-            max_new_tokens=max_new_tokens,
-            sampling=inference_pb2.Sampling(
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                min_p=min_p,
-                repetition_penalty=repetition_penalty,
-                seed=seed,
-            ),
-            stop=stop,
-            interventions=flatten(interventions),
-            intervention_sets=intervention_sets,
-            top_logprobs=top_logprobs,
-        )
-        request.MergeFrom(rest)
-        if capture:
-            wanted = inference_pb2.Capture(
-                sites=capture, prompt=capture_prompt, generated=capture_generated, dtype=dtype_value(dtype)
-            )
-            request.capture.CopyFrom(wanted)
-        return GenerationStream(self._inference.Generate(request, **self._options(timeout)))
-
-    def score(
-        self,
-        pairs: Iterable[tuple[str, str]],
-        *,
-        model: str = "",
-        interventions: Interventions = (),
-        intervention_sets: Sequence[str] = (),
-        timeout: float | None = None,
-    ) -> Scores:
-        """Log-probability of each continuation after its prompt.
-
-        Args:
-            pairs: (prompt, continuation), the continuation with its leading blank if it has one.
-            model: "models/smollm2-135m"; empty: the server's default.
-            interventions: Edits, the same for every pair; as in `generate`.
-            intervention_sets: Names of sets the server keeps, applied before `interventions`.
-            timeout: Seconds for all of it; None: the client's.
-
-        Returns:
-            A list with one `Score` a pair, in their order; its `applied` says what was done to the activations.
-        """
-        request = inference_pb2.ScoreRequest(
-            model=model,
-            items=[inference_pb2.ScoreItem(prompt=prompt, continuation=after) for prompt, after in pairs],
-            interventions=flatten(interventions),
-            intervention_sets=intervention_sets,
-        )
-        with status_errors():
-            response = self._inference.Score(request, **self._options(timeout))
-        return Scores.from_proto(response, len(request.items))
+        self._connection.close()
 
     def extract(
         self,
-        sentences: Iterable[str] | Iterable[Sequence[str]],
+        sentences: Iterable[SentenceLike],
         sites: Sequence[str],
         *,
+        targets: Iterable[str | Sequence[str]] | None = None,
         model: str = "",
         aggregation: AggregationName | None = None,
         dtype: DTypeName = "float32",
@@ -216,10 +94,13 @@ class Client:
         """Activations of sentences, in their order; streams.
 
         Args:
-            sentences: All of them running text, or all of them lists of words.
+            sentences: All of them running text, all lists of words, or all `Pair`s.
             sites: What to read; "layers.*.residual" stands for every layer.
+            targets: What the decoder of an encoder-decoder reads, one a sentence: text, or words where the sentences
+                are words. Needed for sites of the decoder.
             model: "models/minilm-l6"; empty: the server's default.
-            aggregation: From subwords to words: "average", "first" or "last", for words; "none": a row a subword.
+            aggregation: From subwords to words: "average", "first" or "last", for words; "none": a row a subword;
+                "sentence_first" ([CLS]), "sentence_last", "sentence_average", "sentence_max": a row a sentence.
                 None: "average" for words, "none" for text.
             dtype: Element type on the wire; "bfloat16" arrives widened to float32.
             interventions: Edits, the same for every sentence; as in `generate`.
@@ -230,11 +111,11 @@ class Client:
         Returns:
             The stream: iterate over it for `SentenceActivations`; afterwards its `applied` is the receipt.
         """
-        if isinstance(sentences, str) or isinstance(sites, str):
-            raise TypeError("extract takes a list of sentences and a list of sites; a single string is neither")
+        if isinstance(sites, str):
+            raise TypeError(f"sites is the string {sites!r}; give a list: [{sites!r}]")
         request = activations_pb2.ExtractActivationsRequest(
             model=model,
-            sentences=[to_sentence(sentence) for sentence in sentences],
+            sentences=to_sentences(sentences, targets),
             sites=sites,
             aggregation=aggregation_value(aggregation),
             dtype=dtype_value(dtype),
@@ -242,7 +123,7 @@ class Client:
             intervention_sets=intervention_sets,
             include_special_tokens=include_special_tokens,
         )
-        call = self._activations.ExtractActivations(request, **self._options(timeout))
+        call = self._activations.ExtractActivations(request, **self._connection.options(timeout))
         return Extraction(call, len(request.sentences))
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
@@ -255,7 +136,7 @@ class Client:
         request = models_pb2.ListModelsRequest()
         while True:
             with status_errors():
-                response = self._models.ListModels(request, **self._options(timeout))
+                response = self._models.ListModels(request, **self._connection.options(timeout))
             models += map(Model.from_proto, response.models)
             if not response.next_page_token:
                 return models
@@ -270,26 +151,27 @@ class Client:
         """
         request = models_pb2.GetModelRequest(name=name)
         with status_errors():
-            return Model.from_proto(self._models.GetModel(request, **self._options(timeout)))
+            return Model.from_proto(self._models.GetModel(request, **self._connection.options(timeout)))
 
     @cached_property
-    def _channel(self) -> Channel:
-        return open_channel(self._target, self._tls, self._keepalive, self._retries)
+    def corpora(self) -> Corpora:
+        """Annotated text that the server keeps."""
+        return Corpora(self._connection)
+
+    @cached_property
+    def activation_sets(self) -> ActivationSets:
+        """Files of activations that the server keeps."""
+        return ActivationSets(self._connection)
+
+    @cached_property
+    def operations(self) -> Operations:
+        """Long-running work on the server."""
+        return Operations(self._connection)
 
     @cached_property
     def _models(self) -> models_pb2_grpc.ModelServiceStub:
-        return models_pb2_grpc.ModelServiceStub(self._channel)
-
-    @cached_property
-    def _inference(self) -> inference_pb2_grpc.InferenceServiceStub:
-        return inference_pb2_grpc.InferenceServiceStub(self._channel)
+        return models_pb2_grpc.ModelServiceStub(self._connection.channel)
 
     @cached_property
     def _activations(self) -> activations_pb2_grpc.ActivationServiceStub:
-        return activations_pb2_grpc.ActivationServiceStub(self._channel)
-
-    def _options(self, timeout: float | None) -> CallOptions:
-        if self._closed:
-            raise RuntimeError(f"the client of {self._target} is closed")
-        seconds = self._timeout if timeout is None else timeout
-        return CallOptions(timeout=None if math.isinf(seconds) else seconds, metadata=self._metadata)
+        return activations_pb2_grpc.ActivationServiceStub(self._connection.channel)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
@@ -15,7 +16,7 @@ from patchclamp._receipts import Applied
 from patchclamp._status import status_errors
 from patchclamp.v1 import activations_pb2, inference_pb2
 
-__all__ = ["Extraction", "GenerationStream"]
+__all__ = ["Extraction", "GenerationStream", "Messages"]
 
 ResponseT = TypeVar("ResponseT")
 Response_co = TypeVar("Response_co", covariant=True)
@@ -121,6 +122,20 @@ class GenerationStream(Stream[inference_pb2.GenerateResponse]):
         return generation.text
 
 
+class Messages(Stream[ResponseT]):
+    """A reply as it comes, message by message."""
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> ResponseT:
+        """The next message."""
+        response = self._receive()
+        if response is None:
+            raise StopIteration
+        return response
+
+
 class Extraction(Stream[activations_pb2.ExtractActivationsResponse]):
     """An extraction under way: iterate over its sentences.
 
@@ -132,6 +147,7 @@ class Extraction(Stream[activations_pb2.ExtractActivationsResponse]):
         super().__init__(call)
         self.applied = Applied()
         self._assembler = Assembler()
+        self._ready: deque[SentenceActivations] = deque()
         self._missing = sentence_count
 
     def __iter__(self) -> Self:
@@ -143,18 +159,15 @@ class Extraction(Stream[activations_pb2.ExtractActivationsResponse]):
         Raises:
             PatchclampError: The extraction failed, or the reply does not fit the request.
         """
-        while (response := self._receive()) is not None:
+        while not self._ready and (response := self._receive()) is not None:
             if response.HasField("applied"):
                 self.applied = Applied.from_proto(response.applied)
-            sentence = self._assembler.add(response)
-            if sentence is not None:
-                self._missing -= 1
-                return sentence
-        if not self._cancelled:
-            self._check_complete()
-        raise StopIteration
-
-    def _check_complete(self) -> None:
-        self._assembler.finish()
-        if self._missing:
+            self._ready += self._assembler.add(response)
+        if not self._ready and not self._cancelled:
+            self._ready += self._assembler.finish()
+        if self._ready:
+            self._missing -= 1
+            return self._ready.popleft()
+        if self._missing and not self._cancelled:
             raise ProtocolError(f"the extraction ended {self._missing} sentences early")
+        raise StopIteration

@@ -1,0 +1,70 @@
+"""Representation analysis: a probe per site, to see which layers know about a concept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import numpy as np
+
+from ..data import Data
+from ..probe import ProbeScores
+from ..progress import QUIET, Progress
+from .linear_probe import LinearProbe
+from .method import Method
+from .parameters import About
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["RepresentationAnalysis", "SiteScores"]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteScores:
+    """How well a probe of each site does on rows it has not seen, in the order of the sites."""
+
+    sites: tuple[str, ...]
+    scores: tuple[ProbeScores, ...]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row per site: accuracy, majority and loss, or loss and correlations of a regression."""
+        import pandas as pd
+
+        columns = ("accuracy", "majority", "loss", "pearson", "spearman")
+        rows = [[getattr(scores, column) for column in columns] for scores in self.scores]
+        frame = pd.DataFrame(rows, columns=list(columns))
+        frame.insert(0, "site", list(self.sites))
+        return frame
+
+
+@dataclass(frozen=True)
+class RepresentationAnalysis(Method):
+    """A linear probe per site, trained on its neurons alone and judged on rows it has not seen.
+
+    Says where a concept can be read off linearly; not whether the model uses it there, nor which neurons carry it. A
+    wide site has more to read from than a narrow one.
+    """
+
+    l1: Annotated[float, About("Weight of Σ|W|.", 0.0)] = 3e-4
+    l2: Annotated[float, About("Weight of ΣW².", 0.0)] = 1e-2
+    epochs: Annotated[int, About("Passes over the rows.", 1, 10_000)] = 5
+    test_share: Annotated[float, About("Part of the rows to judge by, if no others are given.", 0.01, 0.9)] = 0.2
+    seed: Annotated[int, About("Of the splits and of shuffling.", 0, 2**32 - 1)] = 0
+
+    name: ClassVar[str] = "representation_analysis"
+    reference: ClassVar[str] = "Dalvi et al. 2019, What is one grain of sand in the desert?"
+    complexity: ClassVar[str] = "O(epochs·N·D·C)"
+
+    def analyse(self, data: Data, test: Data | None = None, *, progress: Progress = QUIET) -> SiteScores:
+        """Trains on the data, judges on `test`, or on a part of the data that is kept aside."""
+        if test is None:
+            data, test = data.split(self.test_share, self.seed)
+        probe = LinearProbe(l1=self.l1, l2=self.l2, epochs=self.epochs, seed=self.seed)
+        sites = [data.neurons.sites[number].name for number in np.unique(data.neurons.site_numbers)]
+        found = []
+        for number, site in enumerate(sites):
+            part = progress.part(number / len(sites), (number + 1) / len(sites))
+            trained = probe.fit(data.of_site(site), progress=part)
+            found.append(trained.score(test.of_site(site)))
+        return SiteScores(tuple(sites), tuple(found))

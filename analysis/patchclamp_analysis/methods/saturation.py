@@ -1,0 +1,63 @@
+"""Saturation: how often a neuron is at an end of its range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+
+from ..data import Data
+from ..errors import BadData
+from ..moments import moments
+from ..progress import QUIET, Progress
+from ..results import Ranking
+from .method import RankingMethod
+from .parameters import About
+
+__all__ = ["Saturation"]
+
+
+@dataclass(frozen=True)
+class Saturation(RankingMethod):
+    """Neurons by the part of the rows at which they are saturated: at an end of their range.
+
+    Left-saturated is a row below `low`, right-saturated one above `high`; the score is the part of the rows that are
+    either [D], `details["left"]` and `["right"]` [D] are the two parts. By `of="range"` activations are first put
+    between 0 and 1 by the neuron's own minimum and maximum; by `"value"` they are taken as they are, as in the paper
+    (gates of a sigmoid, low 0.1 and high 0.9; for a tanh −0.9 and 0.9).
+
+    Misses the neurons that saturate at a value in between; and by "range" one outlier moves an end so far that the rest
+    seems to be at the other. Deviation: transformer neurons have no fixed range, so that by "range" is the default.
+    """
+
+    of: Annotated[Literal["range", "value"], About("What low and high are compared with.")] = "range"
+    low: Annotated[float, About("Below this a row is left-saturated.", -1e30, 1e30)] = 0.1
+    high: Annotated[float, About("Above this a row is right-saturated.", -1e30, 1e30)] = 0.9
+
+    name: ClassVar[str] = "saturation"
+    reference: ClassVar[str] = "Karpathy et al. 2015, Visualizing and understanding recurrent networks"
+    complexity: ClassVar[str] = "O(N·D), two passes by range, one by value"
+
+    supervised: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low > self.high:
+            raise BadData(f"{self.low} is above high = {self.high}", where="saturation.low")
+
+    def rank(self, data: Data, *, progress: Progress = QUIET) -> Ranking:
+        """Scores from 0 to 1; by range 0 for constant neurons."""
+        counts = np.zeros((2, len(data.neurons)), np.int64)
+        low, high = np.full((2, len(data.neurons)), [[self.low], [self.high]], np.float32)
+        constant, begin = np.zeros(len(data.neurons), bool), 0.0
+        if self.of == "range":
+            begin = 0.5
+            found = moments(data, progress.part(0.0, begin))
+            constant, spread = found.constant, found.maximum - found.minimum
+            low = (found.minimum + self.low * spread).astype(np.float32)
+            high = (found.minimum + self.high * spread).astype(np.float32)
+        for _, block in progress.part(begin, 1.0).each(data.blocks()):
+            counts += np.sum(block < low, axis=0), np.sum(block > high, axis=0)
+        left, right = np.where(constant, 0.0, counts / len(data))
+        return self.ranking(data, left + right, details={"left": left, "right": right})

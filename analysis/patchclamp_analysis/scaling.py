@@ -1,0 +1,45 @@
+"""Standardised activations, with a column of ones for the bias."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .data import Data
+from .moments import moments
+from .progress import QUIET, Progress
+
+__all__ = ["Scaling"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaling:
+    """x → (x − mean) / scale, [D] each; and which neurons are constant, as far as that was looked at."""
+
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    constant: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, data: Data, *, standardise: bool = True, progress: Progress = QUIET) -> Scaling:
+        """To mean 0 and deviation 1, or no change. A constant neuron becomes 0."""
+        if not standardise:
+            width = len(data.neurons)
+            return cls(np.zeros(width, np.float32), np.ones(width, np.float32), np.zeros(width, bool))
+        found = moments(data, progress)
+        return cls(found.mean.astype(np.float32), found.scale.astype(np.float32), found.constant)
+
+    def apply(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n, D + 1] of [n, D]; the last column is 1."""
+        scaled = np.empty((len(block), block.shape[1] + 1), np.float32)
+        np.subtract(block, self.mean, out=scaled[:, :-1])
+        scaled[:, :-1] *= np.float32(1.0) / self.scale
+        scaled[:, -1] = 1.0
+        return scaled
+
+    def blocks(self, data: Data, multiple: int = 1) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """A pass over the rows, as [n, D + 1]."""
+        return ((rows, self.apply(block)) for rows, block in data.blocks(multiple))

@@ -1,0 +1,61 @@
+"""Writes corpora where the server does not feel it: a small one in a thread, a large one in a process of its own.
+
+Sentences are parsed in Python, which holds the interpreter's lock: in a thread, that takes turns with the engine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from patchclamp_analysis.corpus import CorpusSummary, Sentence, write_corpus
+
+from patchclamp_service.own_thread import OwnThread
+from patchclamp_service.progress import JobContext
+from patchclamp_service.staging import disk_space
+from patchclamp_service.worker_process import Report
+from patchclamp_service.workers import Workers
+
+__all__ = ["CorpusWriter"]
+
+# Parsed in a quarter of a second, which is what a process takes to start.
+_SMALL_BYTES = 1 << 20
+_AT_ONCE = 2
+_PROCESS_BYTES = 1 << 30
+
+
+class CorpusWriter:
+    """Writes a few corpora at a time; others wait."""
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._workers = Workers(_AT_ONCE, _PROCESS_BYTES)
+
+    async def write(
+        self, sentences: Callable[[], Iterable[Sentence]], directory: Path, work_bytes: int
+    ) -> CorpusSummary:
+        """Writes what `sentences` gives, which can be pickled. `work_bytes` is about how much text it goes through.
+        Stops when it is cancelled.
+
+        Raises:
+            BadData: the sentences are wrong.
+            Exhausted: the disk is full, or they need too much memory.
+        """
+        async with self._slots:
+            if work_bytes > _SMALL_BYTES:
+                context = JobContext("", directory.name, 1)
+                return await self._workers.run(_write, sentences, directory, context=context)
+            async with OwnThread("patchclamp-corpus") as thread:
+                return await thread.run(lambda: _write(None, lambda: _watched(sentences(), thread.check), directory))
+
+
+def _write(report: Report | None, sentences: Callable[[], Iterable[Sentence]], directory: Path) -> CorpusSummary:
+    with disk_space():
+        return write_corpus(sentences(), directory).summary
+
+
+def _watched(sentences: Iterable[Sentence], check: Callable[[], None]) -> Iterator[Sentence]:
+    for sentence in sentences:
+        check()
+        yield sentence

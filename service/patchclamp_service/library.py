@@ -1,0 +1,44 @@
+"""What the server keeps and works on beside its models: one bundle, for the servicers to take from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchclamp_service.activation_sets import ActivationSets
+from patchclamp_service.corpora import Corpora
+from patchclamp_service.database import Database
+from patchclamp_service.jobs import Jobs
+from patchclamp_service.resources import Resources
+from patchclamp_service.settings import Settings
+from patchclamp_service.workers import Workers
+
+__all__ = ["Library"]
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A data directory, the database that says what is in it, and who works on it."""
+
+    folder: Path
+    database: Database
+    resources: Resources
+    corpora: Corpora
+    activation_sets: ActivationSets
+    jobs: Jobs
+    workers: Workers
+
+    @classmethod
+    def open(cls, settings: Settings) -> Library:
+        """The library that the settings name. Raises BadSetting or OSError, as Database.open does."""
+        database = Database.open(settings.data_dir, settings.database)
+        jobs = Jobs(database, running=settings.jobs_running, kept_days=settings.operations_kept_days)
+        workers = Workers(settings.workers, settings.worker_memory_bytes)
+        resources = Resources(database)
+        corpora = Corpora(resources, settings.data_dir / "corpora")
+        activation_sets = ActivationSets(resources, settings.data_dir / "activation-sets")
+        return cls(settings.data_dir, database, resources, corpora, activation_sets, jobs, workers)
+
+    def close(self) -> None:
+        """Lets go of the database and the data directory, after `jobs.close()`."""
+        self.database.close()
