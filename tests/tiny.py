@@ -227,7 +227,7 @@ def random_module(name: str, *, seed: int = 0, **config: Any) -> PreTrainedModel
     extra = {"add_pooling_layer": False} if bare else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module: PreTrainedModel = auto.from_config(settings, **extra)  # type: ignore[no-untyped-call]
+        module: PreTrainedModel = auto.from_config(settings, **extra)
         _perturb(module)
     module.train(False)
     module.requires_grad_(False)

@@ -73,5 +73,5 @@ def convert(
 def _imported(source: Path, target: Path, given: CorpusInput | None, layers: list[int] | None, model: str) -> Finished:
     if given is None:
         return import_neurox(source, target, layers=layers, model=model)
-    with corpus_directory(given, target.with_name(f"{target.name}.corpus")) as directory:
+    with corpus_directory(given, target) as directory:
         return import_neurox(source, target, corpus=Corpus.open(directory), layers=layers, model=model)

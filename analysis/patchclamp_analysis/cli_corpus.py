@@ -119,9 +119,10 @@ class CorpusInput:
 
 
 @contextmanager
-def corpus_directory(given: CorpusInput, workplace: Path) -> Iterator[Path]:
-    """Where the corpus lies; one that is made of files, in `workplace`, which is removed at the end."""
+def corpus_directory(given: CorpusInput, out: Path) -> Iterator[Path]:
+    """Where the corpus lies; one that is made of files lies, until the end, hidden beside what will be written."""
     rules = given.annotations()
+    workplace = out.with_name(f".{out.name}.corpus")
     shutil.rmtree(workplace, ignore_errors=True)  # of a run that was killed
     try:
         directory = given.path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -30,7 +29,8 @@ from .errors import BadData
 from .extractors import Extraction, ModelChoice, find_extractor
 from .ray_extract import Pool, extract_shards
 from .row_selection import RowFilter
-from .shards import ShardFolder, cut, merge
+from .shard_merge import merge
+from .shards import Shard, ShardFolder, cut
 
 __all__ = ["extract", "merge_shards"]
 
@@ -47,6 +47,9 @@ Aggregation = Literal[
 ElementType = Literal["float32", "float16", "bfloat16"]
 WeightType = Literal["float32", "bfloat16"]
 Device = Literal["cpu", "cuda"]
+
+# Of a shard: small enough that every actor has some and little is lost with one, large enough to be worth a file.
+_LEAST_WORDS, _MOST_WORDS = 500, 50_000
 
 
 def extract(
@@ -85,7 +88,10 @@ def extract(
     ray: Annotated[str, typer.Option(metavar="ADDRESS", help="Run on Ray: HOST:PORT, auto or local.")] = "",
     actors: Annotated[int, typer.Option(help="With --ray: copies of the model; 0: as many as fit.", min=0)] = 0,
     cpus: Annotated[int, typer.Option(help="With --ray: CPUs of each copy.", min=1)] = 1,
-    shard_words: Annotated[int, typer.Option(help="With --ray: words of a shard, about.", min=1)] = 50_000,
+    shard_words: Annotated[
+        int,
+        typer.Option(help="With --ray: words of a shard, about.", show_default="a 16th, 50,000 at most", min=0),
+    ] = 0,
     no_merge: Annotated[bool, typer.Option("--no-merge", help="With --ray: leave the shards as they are.")] = False,
 ) -> None:
     """Write the activations of a corpus to a file, without a server.
@@ -149,7 +155,7 @@ def merge_shards(
 
 def _alone(given: CorpusInput, model: ModelChoice, wanted: Extraction, out: Path) -> Finished:
     open_extractor = find_extractor()
-    with corpus_directory(given, _beside(out, "corpus")) as directory, bar() as report:
+    with corpus_directory(given, out) as directory, bar() as report:
         report("load", 0, 0)
         with open_extractor(model) as extractor:
             written = extractor.extract(Corpus.open(directory), wanted, out, report)
@@ -162,17 +168,17 @@ def _on_ray(
     given: CorpusInput, model: ModelChoice, wanted: Extraction, out: Path, pool: Pool, words: int, *, merged: bool
 ) -> Finished | Path:
     find_extractor()
-    place = _beside(out, "shards")
-    with corpus_directory(given, place / "corpus") as directory, bar() as report:
+    place = out.with_name(f"{out.name}.shards")
+    with corpus_directory(given, out) as directory, bar() as report:
         corpus = Corpus.open(directory)
-        folder = ShardFolder.create(place, _plan(corpus, model, wanted), list(cut(_sizes(corpus), words)))
+        folder = ShardFolder.create(place, _plan(corpus, model, wanted), _shards(corpus, words))
         extract_shards(pool, folder, directory, model, wanted, report)
         report("check", 0, 0)
         records = folder.complete()
         if not merged:
             return place
         finished = merge(place, records, out, report)
-    shutil.rmtree(place)
+    folder.remove()
     return finished
 
 
@@ -180,10 +186,6 @@ def _absolute(model: str) -> str:
     """NAME=DIRECTORY, wherever the worker that loads it may run."""
     name, _, source = model.partition("=")
     return f"{name}={Path(source).resolve()}" if source.startswith(".") else model
-
-
-def _beside(out: Path, name: str) -> Path:
-    return out.with_name(f"{out.name}.{name}")
 
 
 def _plan(corpus: Corpus, model: ModelChoice, wanted: Extraction) -> dict[str, object]:
@@ -195,9 +197,10 @@ def _plan(corpus: Corpus, model: ModelChoice, wanted: Extraction) -> dict[str, o
     }
 
 
-def _sizes(corpus: Iterable[Sentence]) -> Iterable[int]:
-    """Words of each sentence; of running text five characters count as one."""
-    return (len(sentence.words) or 1 + (len(sentence.text) + len(sentence.second)) // 5 for sentence in corpus)
+def _shards(corpus: Iterable[Sentence], words: int) -> list[Shard]:
+    """Shards of so many words; of running text five characters count as one."""
+    sizes = [len(each.words) or 1 + (len(each.text) + len(each.second)) // 5 for each in corpus]
+    return list(cut(sizes, words or max(_LEAST_WORDS, min(_MOST_WORDS, sum(sizes) // 16))))
 
 
 def _tell(result: Finished | Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import sgemm, ssyrk
+from scipy.linalg.blas import ssyrk
 
 from .blocks import Blocks, steps
 from .data import Data
@@ -42,9 +42,10 @@ class Standardised:
     def blocks(self) -> Blocks:
         """A pass over the rows, in larger blocks than those of the data."""
         fitting = self.data.memory_bytes // (32 * len(self.mean))
-        return Blocks(steps(0, len(self.data), min(_ROWS, fitting)), self._read)
+        return Blocks(steps(0, len(self.data), min(_ROWS, fitting)), self.read)
 
-    def _read(self, rows: slice) -> NDArray[np.float32]:
+    def read(self, rows: slice) -> NDArray[np.float32]:
+        """[n, D] of some rows."""
         block = self.data.read_rows(rows) - self.mean
         block *= self.scale
         block -= self.rest
@@ -52,28 +53,27 @@ class Standardised:
 
 
 def correlations(rows: Standardised, progress: Progress = QUIET) -> NDArray[np.float32]:
-    """[D, D] correlations of all neurons, above the diagonal; what lies on it or below is not to be used. 4·D² bytes,
-    O(N·D²), one pass.
+    """[D, D] correlations of all neurons, above the diagonal; what lies below is not to be used. 4·D² bytes, O(N·D²),
+    one pass.
     """
     width = len(rows.mean)
     found = np.zeros((width, width), np.float32, order="F")
     for _, block in progress.each(rows.blocks()):
-        ssyrk(1.0, block.T, 1.0, found, overwrite_c=True)
-    return found
+        ssyrk(1.0, block.T, 1.0, found, lower=True, overwrite_c=True)
+    return found.T
 
 
 def correlation_stripes(
     one: Standardised, other: Standardised | None, stripes: tuple[slice, ...], progress: Progress = QUIET
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Correlations of the neurons in each stripe with all of `other` [d, D']; or, without it, with those of the same
-    data from the stripe's first on [d, D − start]. A pass for each stripe, O(N·D·D').
+    """Correlations of the neurons in each stripe with all of `other` [d, D']; without it, with those of the same data
+    from the stripe's first on [d, D − start]. 8·d·D' bytes, O(N·D·D'), a pass for each stripe.
     """
     for number, stripe in enumerate(stripes):
         part = progress.part(number / len(stripes), (number + 1) / len(stripes))
         first = stripe.start if other is None else 0
-        width = len((other or one).mean) - first
-        found = np.zeros((width, stripe.stop - stripe.start), np.float32, order="F")
+        found = np.zeros((stripe.stop - stripe.start, len((other or one).mean) - first), np.float32)
         for rows, block in part.each(one.blocks()):
             beside = block if other is None else other.read(rows)
-            sgemm(1.0, beside.T[first:], block.T[stripe], 1.0, found, trans_b=True, overwrite_c=True)
-        yield stripe, found.T
+            found += block[:, stripe].T @ beside[:, first:]
+        yield stripe, found

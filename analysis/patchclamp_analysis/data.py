@@ -86,7 +86,8 @@ class Data:
         are those of other data, in their order, to compare with. BadData if the shapes disagree.
         """
         source = arrays_of(x, sites)
-        for name, values in (("labels", labels), ("targets", targets), ("words", words), ("masked", masked)):
+        given = {"labels": labels, "targets": targets, "words": words, "sentences": sentences, "masked": masked}
+        for name, values in given.items():
             if values is not None and np.shape(values) != (source.rows,):
                 raise BadData(f"has shape {np.shape(values)}; there are {source.rows} rows", where=name)
         kept = np.ones(source.rows, bool) if masked is None else ~np.asarray(masked, bool)

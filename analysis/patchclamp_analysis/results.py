@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -135,7 +136,7 @@ class Ranking:
     def load(cls, path: Path | str) -> Ranking:
         """Reads what `save` wrote. BadData for anything else."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             description = json.loads(arrays.pop("description").tobytes())
             if description.pop("format") != _FORMAT:
@@ -156,7 +157,7 @@ class Ranking:
             )
         except FileNotFoundError:
             raise
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
             raise BadData(f"this is no ranking: {error}", where=str(path)) from error
 
     def _named(self, places: NDArray[np.int64], name: str) -> tuple[ScoredNeuron, ...]:

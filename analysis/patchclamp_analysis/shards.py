@@ -15,27 +15,21 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from .activation_sets import ActivationSet
-from .activation_writer import ActivationSetWriter, Finished, RowBlock
 from .errors import AnalysisError, BadData
-from .extractors import Report, Written
+from .extractors import Written
 from .json_files import read_json, write_json
 from .shard_records import Record, Shard, check_edits, check_files, check_records, cut, read_record
 
-__all__ = ["Record", "Shard", "ShardFolder", "cut", "merge"]
+__all__ = ["Record", "Shard", "ShardFolder", "cut"]
 
 _PLAN, _MANIFEST, _FORMAT = "plan.json", "manifest.json", 1
 _TRIES = 4
-_BLOCK_BYTES = 16 << 20
 
 
 class ShardFolder:
@@ -54,6 +48,8 @@ class ShardFolder:
         """
         wanted = {"format": _FORMAT, "plan": dict(plan), "shards": [[shard.start, shard.stop] for shard in shards]}
         directory.mkdir(parents=True, exist_ok=True)
+        if not (directory / _PLAN).exists() and any(not path.name.startswith(".") for path in directory.iterdir()):
+            raise BadData("is a directory of something else than shards", where=str(directory))
         if not any(directory.glob("shard-*.json")):
             write_json(directory / _PLAN, wanted)
         folder = cls.open(directory)
@@ -130,6 +126,13 @@ class ShardFolder:
             raise BadData("is no manifest of shards", where=str(self.directory / _MANIFEST))
         return self._checked([read_record(each, _MANIFEST) for each in found])
 
+    def remove(self) -> None:
+        """Removes the shards, and the directory if nothing else is in it."""
+        for path in (*self.directory.glob("shard-*"), self.directory / _MANIFEST, self.directory / _PLAN):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.directory.rmdir()
+
     def _checked(self, records: Sequence[Record]) -> tuple[Record, ...]:
         ordered = sorted(records, key=lambda record: record.number)
         check_records(self.shards, ordered, self._digest)
@@ -150,44 +153,6 @@ class ShardFolder:
 
     def _record_path(self, shard: Shard) -> Path:
         return self.directory / f"shard-{shard.number:05d}.json"
-
-
-def merge(directory: Path, records: Sequence[Record], path: Path, report: Report) -> Finished:
-    """Writes checked shards as one activation set, or goes on with one that was cut short. Memory stays bounded."""
-    parts = [(directory / record.file, record.rows) for record in records if record.file]
-    total = sum(rows for _, rows in parts)
-    if not parts:
-        raise BadData("the filter keeps no row of this corpus")
-    with ActivationSet.open(parts[0][0]) as first:
-        description = first.description
-    with ActivationSetWriter.open(path, description, _row_blocks(parts)) as writer:
-        if writer.rows != total:
-            raise BadData(f"has {writer.rows} rows instead of the shards' {total}", where=f"{path.name}.partial")
-        before, done = 0, writer.rows_done
-        for file, rows in parts:
-            if before + rows > done:
-                with ActivationSet.open(file) as part:
-                    for values, masked in _values(part, max(0, done - before)):
-                        writer.write(values, masked)
-            before += rows
-            report("merge", before, total)
-        return writer.finish(report)
-
-
-def _row_blocks(parts: Sequence[tuple[Path, int]]) -> Iterator[RowBlock]:
-    for file, _ in parts:
-        with ActivationSet.open(file) as part:
-            labels = {layer: part.labels(layer).tolist() for layer, _ in part.description.layers}
-            yield RowBlock(part.sentences, part.places, part.words.tolist(), labels)
-
-
-def _values(part: ActivationSet, start: int) -> Iterator[tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.bool_]]]:
-    """The rows from `start` on, as they lie in the file, some MiB at a time."""
-    sites = {site: part.site(site) for site in part.sites}
-    step = max(1, _BLOCK_BYTES // sum(values[0].nbytes for values in sites.values()))
-    for begin in range(start, part.rows, step):
-        rows = slice(begin, begin + step)
-        yield {site: values[rows] for site, values in sites.items()}, part.masked[rows]
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -112,6 +112,16 @@ def test_filters_keep_rows(lines, model, tmp_path):
         assert sorted(found.labels("upos")) == ["DET", "DET", "NOUN", "NOUN"]
 
 
+def test_edits_come_from_a_file(lines, model, tmp_path):
+    edits = tmp_path / "edits.json"
+    edits.write_text(json.dumps([{"neurons": {"site": "layers.1.residual", "indices": [3]}, "set": {"values": [7]}}]))
+    out = tmp_path / "out.h5"
+    assert main(["extract", *aligned(tmp_path), *model, "--edits", str(edits), "-o", str(out)]) == 0
+    with ActivationSet.open(out) as found:
+        assert set(found.read("layers.1.residual")[:, 3]) == {7.0}
+        assert found.description.interventions
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -192,6 +202,15 @@ def test_the_help_lists_every_command(capsys):
     main(["--help"])
     listed = re.findall(r"^  (\w+)  ", capsys.readouterr().out.split("Commands:")[1], re.MULTILINE)
     assert tuple(sorted(listed)) == COMMANDS
+
+
+def test_the_page_about_ray_knows_the_options(capsys):
+    main(["extract", "--help"])
+    known = capsys.readouterr().out
+    page = (Path(__file__).parents[2] / "docs/ray.md").read_text()
+    named = re.findall(r"^\| `(--[a-z-]+)", page, re.MULTILINE)
+    assert len(named) > 4
+    assert [option for option in named if option not in known] == []
 
 
 @pytest.mark.parametrize(

@@ -3,58 +3,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from patchclamp_analysis.activation_sets import ActivationSet
-from patchclamp_analysis.activation_writer import ActivationSetWriter, RowBlock, SetDescription
 from patchclamp_analysis.errors import AnalysisError, BadData
 from patchclamp_analysis.extractors import Written
-from patchclamp_analysis.shard_records import Record, check_records
-from patchclamp_analysis.shards import Shard, ShardFolder, cut, merge
+from patchclamp_analysis.shards import ShardFolder
 
-WIDTH = 3
-SHARDS = [Shard(0, 0, 2), Shard(1, 2, 5), Shard(2, 5, 6)]
-PLAN = {"model": {"spec": "tiny"}, "sites": ["embeddings"]}
-
-
-def describe(**changes) -> SetDescription:
-    return replace(
-        SetDescription(
-            sites=(("embeddings", WIDTH), ("layers.0.residual", WIDTH)),
-            dtype="float32",
-            aggregation="average",
-            model="models/tiny",
-            layers=(("upos", ("NOUN", "VERB")),),
-        ),
-        **changes,
-    )
-
-
-def value_of(sentence: int, place: int) -> float:
-    return 10.0 * sentence + place
-
-
-def write(shard: Shard, path: Path, *, words: int = 4, **changes) -> Written:
-    """A set of the shard's sentences, of `words` words each, whose values say which row they belong to."""
-    rows = [(sentence, place) for sentence in range(shard.start, shard.stop) for place in range(words)]
-    block = RowBlock(
-        np.array([sentence for sentence, _ in rows]),
-        np.array([place for _, place in rows], np.int32),
-        [f"w{sentence}.{place}" for sentence, place in rows],
-        {"upos": ["NOUN" if place else "" for _, place in rows]},
-    )
-    description = describe(**changes)
-    values = np.array([[value_of(*row)] * WIDTH for row in rows], np.float32)
-    with ActivationSetWriter.open(path, description, [block]) as writer:
-        writer.write({site: values + i for i, (site, _) in enumerate(description.sites)}, np.zeros(len(rows), bool))
-        return Written(writer.finish())
+from tests.analysis.shard_making import PLAN, SHARDS, write
 
 
 @pytest.fixture
@@ -69,32 +27,8 @@ def full(folder: ShardFolder) -> ShardFolder:
     return folder
 
 
-def ignore(stage: str, done: int, total: int) -> None:
-    pass
-
-
 def record_file(folder: ShardFolder, number: int) -> Path:
     return folder.directory / f"shard-{number:05d}.json"
-
-
-# --- cutting
-
-
-@given(st.lists(st.integers(0, 50)), st.integers(1, 60))
-def test_every_sentence_is_in_one_shard_and_in_order(sizes, most):
-    shards = list(cut(sizes, most))
-    assert [number for shard in shards for number in range(shard.start, shard.stop)] == list(range(len(sizes)))
-    assert [shard.number for shard in shards] == list(range(len(shards)))
-
-
-@given(st.lists(st.integers(0, 50)), st.integers(1, 60))
-def test_shards_hold_as_much_as_they_may_and_no_more(sizes, most):
-    shards = list(cut(sizes, most))
-    held = [sum(sizes[shard.start : shard.stop]) for shard in shards]
-    for shard, words in zip(shards, held, strict=True):
-        assert words <= most or shard.stop - shard.start == 1
-    for words, after in pairwise(zip(held, shards, strict=True)):
-        assert words[0] + sizes[after[1].start] > most
 
 
 # --- writing
@@ -191,6 +125,23 @@ def test_a_folder_of_another_plan_is_refused(full, plan, shards, said):
 def test_a_folder_without_a_shard_takes_another_plan(folder):
     other = ShardFolder.create(folder.directory, PLAN | {"dtype": "float16"}, SHARDS[:2])
     assert ShardFolder.open(folder.directory).shards == other.shards == tuple(SHARDS[:2])
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(BadData, match="something else"):
+        ShardFolder.create(tmp_path, PLAN, SHARDS)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("other", [(), ("notes.txt",)])
+def test_removing_shards_leaves_what_is_not_theirs(full, other):
+    full.complete()
+    for name in other:
+        (full.directory / name).touch()
+    full.remove()
+    assert tuple(path.name for path in full.directory.glob("*")) == other
+    assert full.directory.exists() == bool(other)
 
 
 # --- checking
@@ -292,19 +243,6 @@ def test_shards_of_two_models_are_no_whole(folder):
         folder.complete()
 
 
-@given(st.data())
-def test_only_one_record_a_shard_passes(data):
-    shards = list(cut(data.draw(st.lists(st.integers(1, 9), min_size=1)), 12))
-    records = [Record(shard.number, shard.start, shard.stop, "f", 1, 1, "s", "p") for shard in shards]
-    check_records(shards, records, "p")
-    dropped = data.draw(st.sampled_from(records))
-    others = [record for record in records if record != dropped]
-    with pytest.raises(BadData, match=f"missing: shard {dropped.number};"):
-        check_records(shards, others, "p")
-    with pytest.raises(BadData, match=f"recorded twice: shard {dropped.number}$"):
-        check_records(shards, sorted([*records, dropped], key=lambda record: record.number), "p")
-
-
 def test_a_folder_without_a_plan_is_none(tmp_path):
     with pytest.raises(BadData, match=r"plan\.json: is not there"):
         ShardFolder.open(tmp_path)
@@ -319,70 +257,3 @@ def test_an_edit_must_select_a_token_somewhere(folder, idle, said):
         folder.store(shard, lambda path, shard=shard, edits=edits: replace(write(shard, path), idle_edits=edits))
     with pytest.raises(BadData, match=said) if said else nullcontext():
         assert len(folder.complete()) == 3
-
-
-# --- merging
-
-
-def test_shards_merge_into_one_set(full, tmp_path):
-    finished = merge(full.directory, full.complete(), tmp_path / "all.h5", ignore)
-    write(Shard(0, 0, 6), tmp_path / "once.h5")
-    with ActivationSet.open(tmp_path / "all.h5") as merged, ActivationSet.open(tmp_path / "once.h5") as once:
-        assert merged.description == once.description
-        assert merged.to_pandas().equals(once.to_pandas())
-        assert merged.sentence_offsets.tolist() == once.sentence_offsets.tolist()
-        for site in once.sites:
-            assert np.array_equal(merged.site(site), once.site(site))
-            assert np.array_equal(merged.statistics(site).mean, once.statistics(site).mean)
-            assert merged.statistics(site, "NOUN").count == once.statistics(site, "NOUN").count
-    assert finished.rows == 24
-
-
-def test_bits_of_bfloat16_and_masks_survive(folder, tmp_path):
-    def masked(shard: Shard, path: Path) -> Written:
-        count = shard.stop - shard.start
-        block = RowBlock(np.arange(shard.start, shard.stop), np.zeros(count, np.int32), ["w"] * count, {})
-        description = replace(describe(), dtype="bfloat16", layers=())
-        with ActivationSetWriter.open(path, description, [block]) as writer:
-            bits = np.full((count, WIDTH), 0x3F80 + shard.number, np.uint16)
-            writer.write({site: bits for site, _ in description.sites}, np.arange(count) == 0)
-            return Written(writer.finish())
-
-    for shard in SHARDS:
-        folder.store(shard, partial(masked, shard))
-    merge(folder.directory, folder.complete(), tmp_path / "all.h5", ignore)
-    with ActivationSet.open(tmp_path / "all.h5") as merged:
-        assert merged.masked.tolist() == [True, False, True, False, False, True]
-        assert merged.site("embeddings")[~merged.masked][:, 0].tolist() == [0x3F80, 0x3F81, 0x3F81]
-
-
-def test_a_merge_that_was_cut_short_goes_on(full, tmp_path):
-    records = full.complete()
-
-    def stop(stage: str, done: int, total: int) -> None:
-        if done == 20:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        merge(full.directory, records, tmp_path / "all.h5", stop)
-    assert not (tmp_path / "all.h5").exists()
-    merge(full.directory, records, tmp_path / "all.h5", ignore)
-    write(Shard(0, 0, 6), tmp_path / "once.h5")
-    with ActivationSet.open(tmp_path / "all.h5") as merged, ActivationSet.open(tmp_path / "once.h5") as once:
-        assert np.array_equal(merged.site("embeddings"), once.site("embeddings"))
-
-
-def test_shards_without_rows_count_but_add_none(folder, tmp_path):
-    folder.store(SHARDS[0], partial(write, SHARDS[0]))
-    empty = folder.store(SHARDS[1], lambda path: None)
-    folder.store(SHARDS[2], partial(write, SHARDS[2]))
-    assert asdict(empty) | {"rows": 0, "file": ""} == asdict(empty)
-    finished = merge(folder.directory, folder.complete(), tmp_path / "all.h5", ignore)
-    assert (finished.rows, finished.sentences) == (12, 3)
-
-
-def test_shards_without_any_rows_are_refused(folder, tmp_path):
-    for shard in SHARDS:
-        folder.store(shard, lambda path: None)
-    with pytest.raises(BadData, match="keeps no row"):
-        merge(folder.directory, folder.complete(), tmp_path / "all.h5", ignore)

@@ -1,10 +1,10 @@
-"""`make bench`: every measurement, or those named ("linear edits generate plans extract transport store")."""
+"""`make bench`: every measurement, or those named ("linear edits generate plans extract extract_set beside transport store")."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.bench import edits, extract, generate, linear, plans, store, transport
+from tests.bench import beside, edits, extract, extract_set, generate, linear, plans, store, transport
 
 # The transport measurement turns the plain models into engines, so it comes after those that need them plain.
 BENCHES = {
@@ -13,6 +13,8 @@ BENCHES = {
     "generate": generate.run,
     "plans": plans.run,
     "extract": extract.run,
+    "extract_set": extract_set.run,
+    "beside": beside.run,
     "transport": transport.run,
     "store": store.run,
 }

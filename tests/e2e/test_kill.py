@@ -102,7 +102,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def serving(model: Path, data: Path, *flags: str, file_bytes: int = 0) -> Iterator[Server]:
     """A server on a data directory; `file_bytes`: the most that its files may grow to."""
-    command: list[str | Path] = [COMMAND, "serve", "--model", f"tiny={model}", "--listen", "127.0.0.1:0", "--threads", "1"]
+    command: list[str | Path] = [
+        COMMAND,
+        "serve",
+        "--model",
+        f"tiny={model}",
+        "--listen",
+        "127.0.0.1:0",
+        "--threads",
+        "1",
+    ]
     command += ["--data-dir", str(data), "--cache", str(model.parent / "cache"), *flags]
 
     def limit() -> None:

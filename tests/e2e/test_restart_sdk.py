@@ -17,7 +17,7 @@ from patchclamp import ActivationSetFile, Client, CorpusSource, Progress
 from tests.e2e.conftest import COMMAND
 from tests.tiny import save_tiny
 
-SENTENCES = [["the", "nurse", "said", "that", str(number)] for number in range(4000)]
+SENTENCES = [["the", "nurse", "said", "that", str(number)] for number in range(12_000)]
 SITE = "layers.1.residual"
 
 
@@ -34,7 +34,7 @@ def flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @contextmanager
 def serving(flags: list[str]) -> Iterator[subprocess.Popen[str]]:
-    command = [COMMAND, "serve", *flags]
+    command: list[str | Path] = [COMMAND, "serve", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         assert "listening" in process.stdout.readline()
@@ -64,7 +64,7 @@ def test_waiting_goes_on_through_a_kill(flags: list[str], tmp_path: Path) -> Non
         with serving(flags):
             made = waiting.result(120)
             path = client.activation_sets.download(made, tmp_path)
-            picked = [0, 1999, 3999]
+            picked = [0, 5999, 11_999]
             sentences = list(client.extract([SENTENCES[number] for number in picked], [SITE]))
     assert work.metadata.attempt == 2
     with ActivationSetFile(path) as file:

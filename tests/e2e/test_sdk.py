@@ -102,7 +102,7 @@ def test_models_and_their_sites(address: str) -> None:
 EDITS = {
     "interventions[0].neurons.site": ablate("layers.1.neuron"),
     "interventions[0].neurons.indices[0]": ablate(f"{SITE}[48]"),
-    "interventions[0].set_to_mean": set_to_mean(SITE, "activationSets/a"),
+    "interventions[0].set_to_mean.activation_set": set_to_mean(SITE, "no set"),
     "interventions[0].positions.tokens[0]": ablate(SITE, positions=Positions(tokens=("no such token",))),
     "interventions[0].positions.indices[0]": ablate(SITE, positions=Positions(indices=(99,))),
     "interventions[0].project_out.direction": project_out("layers.0.mlp", np.ones(3, dtype=np.float32)),

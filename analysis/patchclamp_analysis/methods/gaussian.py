@@ -87,7 +87,7 @@ class Gaussian(RankingMethod):
 
     def _bounded(self, judged: Data) -> Data:
         """So many of the rows that what is kept of each fits into a quarter of the memory bound."""
-        most = judged.memory_bytes // 4 // (4 * (self.count + 4) * len(judged.classes))
+        most = judged.memory_bytes // 4 // (4 * (min(self.count, len(judged.neurons)) + 4) * len(judged.classes))
         if len(judged) <= most:
             return judged
         return judged.take(np.sort(np.random.default_rng(self.seed).choice(len(judged), max(most, 2), replace=False)))

@@ -15,12 +15,15 @@ from ..probe import Probe
 from ..progress import QUIET, Progress
 from ..results import Ranking
 from ..scaling import Scaling
-from .linear_training import Problem, adam, lbfgs, mean_loss
+from .linear_training import Best, Problem, adam, lbfgs
 from .method import RankingMethod
 from .parameters import About
 from .weight_order import entering_mass, sweep
 
 __all__ = ["LinearProbe"]
+
+# Adam's, at least, on few rows.
+_STEPS = 700
 
 Matrix = NDArray[np.float32]
 
@@ -31,9 +34,10 @@ class LinearProbe(RankingMethod):
 
     The probe W [C, D], b [C] minimises mean cross-entropy + l1·Σ|W| + l2·ΣW² (of targets: mean squared error, C = 1) on
     standardised activations: without that, weights measure scale, and noise of large scale wins. `solver="adam"` takes
-    shuffled minibatches and a falling rate; `"lbfgs"` goes to the optimum, with exact zeros for l1 > 0, in several
-    times the time. With `dev_share` > 0 this part of the rows (whole sentences) is kept aside, training stops when its
-    loss has not fallen three times, and the best weights stay. `grid` are values to try for l1 and l2, each with
+    shuffled minibatches and a falling rate, by itself at least 5 passes and about 700 steps; `"lbfgs"` goes to the
+    optimum, with exact zeros for l1 > 0, in several times the time. With `dev_share` > 0 this part of the rows (whole
+    sentences) is kept aside, training stops when its loss has not fallen in a fifth of the passes (at least 3), and
+    the best weights stay. Targets are standardised to train. `grid` are values to try for l1 and l2, each with
     each; the pair with the lowest loss on the rows kept aside is taken (they then need to be there).
 
     Score, by `score="mass"`: 1 − the mass at which a neuron enters, when the heaviest neurons that have a part p of
@@ -52,9 +56,9 @@ class LinearProbe(RankingMethod):
     grid: Annotated[tuple[float, ...], About("Values to try for l1 and l2, each with each; none: as given.", 0.0)] = ()
     standardise: Annotated[bool, About("Train on activations of mean 0 and deviation 1.")] = True
     solver: Annotated[Literal["adam", "lbfgs"], About("Minibatches, or to the optimum.")] = "adam"
-    epochs: Annotated[int, About("Passes over the rows; for lbfgs, iterations / 20.", 1, 10_000)] = 5
+    epochs: Annotated[int, About("Passes over the rows (lbfgs: iterations); 0: as many as it takes.", 0, 100_000)] = 0
     batch: Annotated[int, About("Rows of a minibatch.", 1, 4096)] = 128
-    rate: Annotated[float, About("Adam's rate at the start.", 1e-8, 1.0)] = 2e-3
+    rate: Annotated[float, About("Adam's rate at the start, times √D.", 1e-6, 10.0)] = 0.1
     dev_share: Annotated[float, About("Part of the rows kept aside to stop early.", 0.0, 0.9)] = 0.1
     score: Annotated[Literal["mass", "weight"], About("What neurons are scored by.")] = "mass"
     seed: Annotated[int, About("Of the split and of shuffling.", 0, 2**32 - 1)] = 0
@@ -75,6 +79,8 @@ class LinearProbe(RankingMethod):
         if data.targets is None:
             data.require_classes()
         train, dev = self._parts(data, dev)
+        units = _Targets(0.0, 1.0) if self.compat else _Targets.of(train)
+        train, dev = units.apply(train), None if dev is None else units.apply(dev)
         scaling = Scaling.of(train, standardise=self.standardise and not self.compat, progress=progress.part(0.0, 0.05))
         pairs = [(l1, l2) for l1 in self.grid for l2 in self.grid] or [(self.l1, self.l2)]
         best, lowest = np.zeros((1, 1), np.float32), np.inf
@@ -84,6 +90,7 @@ class LinearProbe(RankingMethod):
             if loss < lowest or not number:
                 best, lowest = matrix, loss
         progress.at(1.0)
+        best = units.undo(best)
         weights, bias = np.ascontiguousarray(best[:, :-1]), best[:, -1].copy()
         return Probe(data.neurons, data.classes, weights, bias, scaling.mean, scaling.scale, data.label)
 
@@ -116,58 +123,54 @@ class LinearProbe(RankingMethod):
 
     def _train(self, train: Data, dev: Data | None, scaling: Scaling, progress: Progress) -> tuple[Matrix, float]:
         """The weights [C, D + 1], and the loss on `dev`."""
-        outputs = len(train.classes) or 1
         loss = cross_entropy if train.targets is None else squared_error
         problem = Problem(train, scaling, loss, self.l1, self.l2, unsquared=bool(self.compat))
-        best = _Best(problem, dev)
-        start = np.zeros((outputs, len(train.neurons) + 1), np.float32)
+        start = np.zeros((len(train.classes) or 1, len(train.neurons) + 1), np.float32)
         if self.compat:
             bound = 1.0 / np.sqrt(len(train.neurons))
             start = np.random.default_rng(self.seed).uniform(-bound, bound, start.shape).astype(np.float32)
-            last = adam(
-                problem,
-                start,
-                epochs=10,
-                batch=32,
-                rate=1e-3,
-                seed=None,
-                decay=False,
-                progress=progress,
-                judge=best.judge,
-            )
-        elif self.solver == "adam":
-            last = adam(
-                problem,
-                start,
-                epochs=self.epochs,
-                batch=self.batch,
-                rate=self.rate,
-                seed=self.seed,
-                decay=True,
-                progress=progress,
-                judge=best.judge,
-            )
+        batch = 32 if self.compat else self.batch
+        epochs = 10 if self.compat else self.epochs or max(5, round(_STEPS / -(-len(train) // batch)))
+        if self.solver == "lbfgs" and not self.compat:
+            best = Best(problem, dev, start, patience=10)
+            last = lbfgs(problem, start, iterations=self.epochs or 1000, progress=progress, judge=best.judge)
         else:
-            last = lbfgs(problem, start, iterations=20 * self.epochs, progress=progress, judge=best.judge)
+            best = Best(problem, dev, start, patience=max(3, epochs // 5))
+            last = adam(
+                problem,
+                start,
+                epochs=epochs,
+                batch=batch,
+                rate=1e-3 if self.compat else self.rate / np.sqrt(len(train.neurons)),
+                seed=None if self.compat else self.seed,
+                decay=not self.compat,
+                progress=progress,
+                judge=best.judge,
+            )
         progress.at(1.0)
         return (last, np.inf) if dev is None else (best.matrix, best.loss)
 
 
-class _Best:
-    """Keeps the weights with the lowest loss on the rows kept aside, and says when it has not fallen three times."""
+@dataclass(frozen=True)
+class _Targets:
+    """Targets in other units: mean 0 and deviation 1, as standardised activations have."""
 
-    def __init__(self, problem: Problem, dev: Data | None) -> None:
-        self.problem, self.dev = problem, dev
-        self.matrix = np.zeros((1, 1), np.float32)
-        self.loss, self.worse = np.inf, 0
+    mean: float
+    deviation: float
 
-    def judge(self, matrix: Matrix) -> bool:
-        """Whether to go on."""
-        if self.dev is None:
-            return True
-        loss = mean_loss(self.problem, self.dev, matrix)
-        if loss < self.loss:
-            self.matrix, self.loss, self.worse = matrix.copy(), loss, 0
-        else:
-            self.worse += 1
-        return self.worse < 3
+    @classmethod
+    def of(cls, data: Data) -> _Targets:
+        """Of the data's targets; those of classes stay what they are."""
+        if data.targets is None:
+            return cls(0.0, 1.0)
+        return cls(float(data.targets.mean()), float(data.targets.std()) or 1.0)
+
+    def apply(self, data: Data) -> Data:
+        """The data with targets in these units."""
+        return data if data.targets is None else replace(data, targets=(data.targets - self.mean) / self.deviation)
+
+    def undo(self, matrix: Matrix) -> Matrix:
+        """What predicts in the old units, of what predicts in these."""
+        matrix = matrix * np.float32(self.deviation)
+        matrix[:, -1] += np.float32(self.mean)
+        return matrix

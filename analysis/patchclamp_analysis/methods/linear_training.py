@@ -18,7 +18,7 @@ from ..progress import Progress
 from ..scaling import Scaling
 from .adam import Adam, falling
 
-__all__ = ["Problem", "adam", "lbfgs", "mean_loss"]
+__all__ = ["Best", "Problem", "adam", "lbfgs"]
 
 Matrix = NDArray[np.float32]
 
@@ -40,11 +40,25 @@ class Problem:
         return self.data.y if self.data.targets is None else self.data.targets
 
 
-def mean_loss(problem: Problem, data: Data, matrix: Matrix) -> float:
-    """Mean loss on some data, without penalty."""
-    goals = data.y if data.targets is None else data.targets
-    blocks = problem.scaling.blocks(data)
-    return sum(problem.loss(block @ matrix.T, goals[rows])[0] for rows, block in blocks) / len(data)
+class Best:
+    """Keeps the matrix with the lowest loss on rows kept aside, and says when it has not fallen for too long."""
+
+    def __init__(self, problem: Problem, dev: Data | None, start: Matrix, *, patience: int) -> None:
+        self.problem, self.dev, self.patience = problem, dev, patience
+        self.matrix, self.loss, self.worse = start, np.inf, 0
+
+    def judge(self, matrix: Matrix) -> bool:
+        """Whether to go on."""
+        if self.dev is None:
+            return True
+        goals = self.dev.y if self.dev.targets is None else self.dev.targets
+        blocks = self.problem.scaling.blocks(self.dev)
+        loss = sum(self.problem.loss(block @ matrix.T, goals[rows])[0] for rows, block in blocks) / len(self.dev)
+        if loss < self.loss:
+            self.matrix, self.loss, self.worse = matrix.copy(), loss, 0
+        else:
+            self.worse += 1
+        return self.worse < self.patience
 
 
 def adam(

@@ -133,7 +133,7 @@ def _check(parameter: Parameter, value: object) -> None:
         raise ValueError(f"must be {_article(parameter.kind)}, not {value!r}")
     for number in value if isinstance(value, tuple) else (value,):
         if not isinstance(number, expected) or (isinstance(number, bool) and parameter.kind != "bool"):
-            raise ValueError(f"must be {_article(parameter.kind)}, not {value!r}")
+            raise ValueError(f"must be {_article(parameter.kind)}, not {number!r}")
         if parameter.kind == "choice":
             if number not in parameter.choices:
                 raise ValueError(f"must be one of {', '.join(map(repr, parameter.choices))}, not {number!r}")

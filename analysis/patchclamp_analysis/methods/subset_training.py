@@ -10,6 +10,8 @@ from .adam import Adam, falling
 
 __all__ = ["SubsetModel"]
 
+# Adam's for w, at the start.
+_INCLUSION_RATE = 0.03
 # Keeps roots and divisions away from 0.
 _TINY = 1e-12
 
@@ -38,10 +40,10 @@ class SubsetModel:
         spread = chance * (1.0 - chance)
         if self.conditional:
             by_chance -= (spread @ by_chance) / max(float(spread.sum()), _TINY)
-        rate = falling(rate, self._moved[0].steps, self.steps)
-        self._moved[0].step(self.weights, by_weight, rate)
-        self._moved[1].step(self.bias, by_bias, rate)
-        self._moved[2].step(self.inclusion, by_chance * spread, 10.0 * rate)
+        part = falling(1.0, self._moved[0].steps, self.steps)
+        self._moved[0].step(self.weights, by_weight, part * rate)
+        self._moved[1].step(self.bias, by_bias, part * rate)
+        self._moved[2].step(self.inclusion, by_chance * spread, part * _INCLUSION_RATE)
 
     def logits_of(self, x: Narrow, chance: Narrow) -> tuple[Narrow, Narrow]:
         """[n, C] mean and standard deviation of the logits of rows [n, D]: Σ πWx + b, and the root of Σ v(Wx)² with
@@ -59,9 +61,11 @@ class SubsetModel:
         deviation = np.sqrt(variance)
         loss, by_mean = cross_entropy(mean + deviation * noise, y)
         by_mean /= len(x)
-        by_variance = by_mean * noise / (2.0 * deviation)
-        through_mean, through_variance = by_mean.T @ x, by_variance.T @ np.square(x)
-        by_weight = through_mean * chance + 2.0 * spread * weights * through_variance
+        by_variance: Narrow = np.divide(by_mean * noise, deviation + deviation)
+        through_mean: Narrow = by_mean.T @ x
+        through_variance: Narrow = by_variance.T @ np.square(x)
+        by_weight = through_mean * chance
+        by_weight += 2.0 * spread * weights * through_variance
         by_spread = np.sum(np.square(weights) * through_variance, axis=0)
         if self.conditional:
             total = max(float(spread.sum()), _TINY)
@@ -69,8 +73,9 @@ class SubsetModel:
             by_weight += through_common * spread
             by_spread += np.sum(weights * through_common, axis=0)
             by_spread += float(np.sum(by_variance * np.square(common))) / total**2
-        by_chance = np.sum(weights * through_mean, axis=0) + (1.0 - 2.0 * chance) * by_spread
-        return loss / len(x), by_weight, by_mean.sum(axis=0), by_chance
+        by_chance: Narrow = np.sum(weights * through_mean, axis=0) + (1.0 - 2.0 * chance) * by_spread
+        by_bias: Narrow = by_mean.sum(axis=0)
+        return loss / len(x), by_weight, by_bias, by_chance
 
     def _moments(self, x: Narrow, chance: Narrow) -> tuple[Narrow, Narrow, Narrow]:
         """[n, C] mean and variance of the logits, and Σ vWx."""

@@ -48,6 +48,7 @@ from .runners import Outcome, PackedRunner
 from .sampling import choose
 from .scheduler import Budget, Scheduler, Segment, Slot
 from .scoring import ScoreWork
+from .seq2seq_runner import Seq2SeqRunner
 from .site_map import SiteMap
 from .stream import Stream
 from .text import Content
@@ -84,7 +85,7 @@ class Engine:
         self._observer = Observer()
         self._observer_when_warm = observer or Observer()
         self._runner = runner_of(model, sites)
-        self.info = describe(model, sites, self.limits, packed=isinstance(self._runner, PackedRunner))
+        self.info = describe(model, sites, self.limits, packed=isinstance(self._runner, PackedRunner | Seq2SeqRunner))
         self._sites = sites
         self._door = Door(model, sites, text_of(model), self.limits, shares=self._runner.shares_prompts)
         self._scheduler = Scheduler(

@@ -31,7 +31,8 @@ WIDTH = 40
 # What makes a method quick enough to test; nothing for most.
 QUICK: Mapping[str, Mapping[str, object]] = {
     "gaussian": {"count": 6},
-    "latent_variable": {"epochs": 4},
+    "latent_variable": {"epochs": 20},
+    "linear_probe": {"epochs": 20},
     "random_forest": {"trees": 20},
 }
 

@@ -245,16 +245,19 @@ def test_progress_reaches_the_end(name):
 
 @every
 def test_can_be_cancelled_anywhere(name):
-    checks = 0
-
-    def counted() -> bool:
-        nonlocal checks
-        checks += 1
-        return checks == last
-
-    last = -1
-    method(name).rank(planted(), progress=Progress(cancelled=counted))
-    for last in (1, checks // 2, checks):
+    def rank_until(last: int) -> int:
+        """Cancels at a check; 0: never. How often was asked."""
         checks = 0
+
+        def cancelled() -> bool:
+            nonlocal checks
+            checks += 1
+            return checks == last
+
+        method(name).rank(planted(), progress=Progress(cancelled=cancelled))
+        return checks
+
+    checks = rank_until(0)
+    for last in (1, checks // 2, checks):
         with pytest.raises(Cancelled):
-            method(name).rank(planted(), progress=Progress(cancelled=counted))
+            rank_until(last)

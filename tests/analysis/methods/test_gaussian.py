@@ -103,10 +103,11 @@ def test_a_class_that_is_constant_somewhere():
     assert 3 in ranking.details["chosen"]
 
 
-def test_rows_that_are_judged_fit_into_memory():
-    data = planted(60_000, 4)
-    bounded = Gaussian(count=200).rank(replace(data, memory_bytes=LEAST_MEMORY))
-    assert bounded.details["mi"][0] == pytest.approx(Gaussian(count=200).rank(data).details["mi"][0], abs=0.05)
+def test_of_many_rows_a_part_is_judged_that_fits_into_memory():
+    data = replace(planted(60_000), memory_bytes=LEAST_MEMORY)
+    few, all_rows = (Gaussian(count=count).rank(data).details["mi"][0] for count in (40, 1))
+    assert few != all_rows
+    assert few == pytest.approx(all_rows, abs=0.05)
 
 
 def test_constant_neurons_are_refused_by_name():

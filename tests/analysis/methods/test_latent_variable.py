@@ -67,7 +67,7 @@ def test_without_data_the_entropy_pulls_to_a_half():
 
 def test_the_probe_learns():
     data = planted()
-    ranking = LatentVariable(epochs=10).rank(data)
+    ranking = LatentVariable().rank(data)
     x = (data.matrix() - data.matrix().mean(axis=0)) / np.maximum(data.matrix().std(axis=0), 1e-6)
     logits = (x * ranking.scores) @ ranking.details["weights"].T
     assert np.mean(logits.argmax(axis=1) == data.y) > 0.9

@@ -18,7 +18,7 @@ from tests.analysis.methods.planted import INFORMATIVE, TWINS, planted
 
 def standardised(data: Data) -> np.ndarray:
     x = data.matrix()
-    return (x - x.mean(axis=0)) / np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0)
+    return np.asarray((x - x.mean(axis=0)) / np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0))
 
 
 def targets(rows: int = 800) -> Data:
@@ -38,7 +38,7 @@ def test_ridge_goes_to_the_optimum_of_scikit_learn():
 
 def test_lasso_has_exact_zeros_and_meets_the_optimality_conditions():
     data, l1 = planted(), 0.02
-    probe = LinearProbe(solver="lbfgs", l1=l1, l2=0.0, dev_share=0.0, epochs=50).fit(data)
+    probe = LinearProbe(solver="lbfgs", l1=l1, l2=0.0, dev_share=0.0).fit(data)
     z = standardised(data)
     _, errors = cross_entropy(z @ probe.weights.T + probe.bias, data.y)
     gradient = errors.T @ z / len(data)
@@ -50,8 +50,8 @@ def test_lasso_has_exact_zeros_and_meets_the_optimality_conditions():
 
 def test_adam_comes_near_the_optimum():
     data = planted()
-    near = LinearProbe(epochs=30, dev_share=0.0).fit(data)
-    exact = LinearProbe(solver="lbfgs", dev_share=0.0, epochs=30).fit(data)
+    near = LinearProbe(dev_share=0.0).fit(data)
+    exact = LinearProbe(solver="lbfgs", dev_share=0.0).fit(data)
     assert near.score(data).loss == pytest.approx(exact.score(data).loss, rel=0.02)
 
 
@@ -80,7 +80,7 @@ def test_compat_trains_as_torch_does():
         for at in range(0, len(x), 32):
             optimizer.zero_grad()
             loss = torch.nn.functional.cross_entropy(linear(x[at : at + 32]), y[at : at + 32])
-            (loss + 1e-3 * linear.weight.abs().sum() + 1e-2 * linear.weight.square().sum().sqrt()).backward()
+            (loss + 1e-3 * linear.weight.abs().sum() + 1e-2 * linear.weight.square().sum().sqrt()).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     assert np.allclose(ours[:, :-1], linear.weight.detach().numpy(), atol=2e-5)
     assert np.allclose(ours[:, -1], linear.bias.detach().numpy(), atol=2e-5)
@@ -89,7 +89,7 @@ def test_compat_trains_as_torch_does():
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_regression(solver):
     data = targets()
-    probe = LinearProbe(solver=solver, l1=0.0, l2=1e-4, epochs=20).fit(data)
+    probe = LinearProbe(solver=solver, l1=0.0, l2=1e-4).fit(data)
     scores = probe.score(data)
     assert scores.pearson > 0.99
     assert scores.spearman > 0.99
@@ -106,7 +106,7 @@ def test_regression_ranks_without_classes():
 
 
 def test_scores_by_mass_select_the_heaviest():
-    data = planted()
+    data = planted().keep([0, 1, 2, *range(12, 40)])
     probe = LinearProbe().fit(data)
     ranking = LinearProbe().rank_by(probe, data)
     for mass in (0.1, 0.5, 0.9):
@@ -143,7 +143,7 @@ def test_the_grid_needs_rows_kept_aside():
 def test_given_rows_to_stop_by():
     train, dev = planted().split(0.3)
     dev = Data.from_arrays(dev.matrix(), [dev.classes[number] if number else "unheard of" for number in dev.y])
-    probe = LinearProbe(epochs=50, rate=0.5).fit(train, dev)
+    probe = LinearProbe(epochs=50, rate=1.0).fit(train, dev)
     assert probe.score(train).accuracy > 0.9
 
 

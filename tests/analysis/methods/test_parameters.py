@@ -23,7 +23,7 @@ def test_defaults_are_what_a_method_is_made_of(name):
 
 
 def test_a_number_with_its_bounds():
-    assert PROBE["rate"] == Parameter("rate", "float", 2e-3, "Adam's rate at the start.", 1e-8, 1.0)
+    assert PROBE["rate"] == Parameter("rate", "float", 0.1, "Adam's rate at the start, times √D.", 1e-6, 10.0)
 
 
 def test_a_choice():
@@ -47,7 +47,7 @@ def test_plain_values():
     [
         ({"epoch": 3}, r"linear_probe\.epoch: no such parameter; did you mean epochs\?"),
         ({"zzz": 3}, r"linear_probe\.zzz: no such parameter; there are l1, l2, grid"),
-        ({"epochs": 0}, r"linear_probe\.epochs: 0 is out of bounds: 1 to 10000"),
+        ({"batch": 0}, r"linear_probe\.batch: 0 is out of bounds: 1 to 4096"),
         ({"epochs": 2.5}, r"linear_probe\.epochs: must be an integer, not 2\.5"),
         ({"epochs": True}, "must be an integer, not True"),
         ({"epochs": "3"}, "must be an integer, not '3'"),

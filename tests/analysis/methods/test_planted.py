@@ -26,7 +26,7 @@ def ranking(name: str) -> Ranking:
 
 
 def place(name: str, neuron: int) -> int:
-    return ranking(name).order().tolist().index(neuron)
+    return int(np.flatnonzero(ranking(name).order() == neuron)[0])
 
 
 @pytest.mark.parametrize("name", FIND_SILENT)
@@ -48,7 +48,7 @@ def test_each_class_has_its_own(name, number):
     assert first == {INFORMATIVE[number], TWINS[number]} or SILENT[number] in first
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].supervised])
 def test_noise_of_large_scale_does_not_win(name):
     assert place(name, NEURONS["noise of large scale"]) >= 6
 
@@ -112,6 +112,6 @@ def test_the_search_of_regularisation_finds_the_same():
 
 @pytest.mark.parametrize("scheme", ["poisson", "conditional_poisson"])
 def test_latent_variable_in_both_schemes(scheme):
-    found = build(METHODS["latent_variable"], {"scheme": scheme, "epochs": 10}).rank(planted())
+    found = build(METHODS["latent_variable"], {"scheme": scheme}).rank(planted())
     assert set(found.order()[:6].tolist()) <= set(LINEAR)
     assert found.scores[NEURONS["noise of large scale"]] < np.median(found.scores[list(LINEAR)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ SEQUENCE = [name for name, (_, head) in HEADED.items() if head is Head.SEQUENCE_
 TOKEN = [name for name, (_, head) in HEADED.items() if head is Head.TOKEN_CLASSIFICATION]
 
 
-def logits(bench: Bench, text: str | TextPair, edits: Sequence[oracle.OracleEdit] = ()) -> Tensor:
+def logits(bench: Bench, text: Any, edits: Sequence[oracle.OracleEdit] = ()) -> Tensor:
     """Of one text alone, as transformers tokenises it."""
     given = (text.first, text.second) if isinstance(text, TextPair) else (text,)
     inputs = bench.model.tokenizer(*given, return_tensors="pt")
@@ -241,7 +242,7 @@ async def test_a_sentence_of_nothing_but_lost_words_ends_too(bench_of) -> None:
         ({"problem_type": "single_label_classification"}, lambda x: torch.softmax(x, -1)),
     ],
 )
-async def test_probabilities_are_those_of_the_problem(settings: dict[str, object], change) -> None:
+async def test_probabilities_are_those_of_the_problem(settings: dict[str, Any], change) -> None:
     bench = make_bench(tiny_model("bert-seqcls", **settings), SMALL)
     try:
         (found,) = (await classified(bench, ClassifyRequest(SENTENCES[:1]))).results
@@ -335,6 +336,7 @@ async def test_a_broken_request_takes_nobody_along(bench_of) -> None:
         assert isinstance(failed, InvalidRequest)
         assert (failed.reason, failed.field) == ("NOT_FINITE", "interventions")
         assert not any(isinstance(one, BaseException) for one in rest)
+        assert isinstance(rest[0], list)
         for one, other in zip(rest[0][0].results, expected.results, strict=True):
             assert [c.logit for c in one.classes] == pytest.approx([c.logit for c in other.classes], abs=1e-5)
     await bench.settled()

@@ -372,11 +372,13 @@ class CorpusFile(_message.Message):
     name: _builtins.str
     """What to call it in errors: "dev.upos". Not a path."""
     layer: _builtins.str
-    """For CORPUS_FORMAT_LINES, the layer that its labels make; empty: this is the file of words (or of texts)."""
+    """For CORPUS_FORMAT_LINES and CORPUS_FORMAT_TEXT, the layer that its labels make; empty: this is the file of words (or of
+    texts). Files of other formats follow one another.
+    """
     level: Global___LabelLevel.ValueType
-    """For CORPUS_FORMAT_LINES, what its labels label; not given: words."""
+    """For CORPUS_FORMAT_LINES, what its labels label; not given: words. In CORPUS_FORMAT_TEXT always sentences."""
     size_bytes: _builtins.int
-    """Its size in bytes."""
+    """Its size in bytes; 0: not checked."""
     sha256: _builtins.str
     """SHA-256 (lowercase hex) of its bytes; empty: not checked."""
     def __init__(
@@ -620,7 +622,7 @@ Global___RegularExpression: _TypeAlias = RegularExpression  # noqa: Y015
 
 @_typing.final
 class Affix(_message.Message):
-    """Fits words with one of these beginnings and one of these endings."""
+    """Fits words with one of these beginnings and one of these endings; at least one of either."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -654,7 +656,7 @@ Global___Affix: _TypeAlias = Affix  # noqa: Y015
 
 @_typing.final
 class TokenLength(_message.Message):
-    """Fits words with so many characters (Unicode code points)."""
+    """Fits words with so many characters (Unicode code points); at least one bound."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -726,7 +728,7 @@ Global___Casing: _TypeAlias = Casing  # noqa: Y015
 
 @_typing.final
 class Otherwise(_message.Message):
-    """Fits what no earlier rule of the layer fitted."""
+    """Fits what no earlier rule of the layer fitted; the last rule of its layer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -806,7 +808,7 @@ class Balanced(_message.Message):
     """How many of each label; 0: as many as the rarest has. A label with fewer is INVALID_ARGUMENT."""
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these labels; none: all."""
+        """Only these labels, others are taken off; none: all."""
 
     def __init__(
         self,

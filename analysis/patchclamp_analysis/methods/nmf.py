@@ -1,0 +1,84 @@
+"""NMF: factors into which the activations of neurons fall apart."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import Data
+from ..errors import BadData
+from ..neurons import Neurons
+from ..nonnegative import nonnegative
+from ..progress import QUIET, Progress
+from .method import Method
+from .parameters import About
+
+__all__ = ["Factors", "Nmf"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Factors:
+    """max(X, 0) ≈ `activations` · `neuron_weights`: how active each of K factors is at each row [N, K], and which
+    neurons [K, D] are in it. `error` is ‖max(X, 0) − their product‖ as a part of ‖max(X, 0)‖; without `converged` more
+    iterations would lower it.
+    """
+
+    neurons: Neurons
+    activations: NDArray[np.float32]
+    neuron_weights: NDArray[np.float32]
+    error: float
+    iterations: int
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Nmf(Method):
+    """Factors: groups of neurons that fire together, and where, by non-negative matrix factorisation.
+
+    max(X, 0) [N, D] ≈ W·H with W [N, K] and H [K, D] ≥ 0 and the smallest squared error, by coordinate descent
+    (scikit-learn) from a random start. Rows are usually the tokens of one text, neurons those of all layers.
+
+    Misses what neurons say by being negative; neurons of large scale have most weight; another seed may find other
+    factors. Rows must be at hand at once: what does not fit into half of the memory bound is put into a temporary file.
+    Can be cancelled before and after the factorisation only.
+    """
+
+    factors: Annotated[int, About("Factors, K.", 1, 10_000)] = 8
+    iterations: Annotated[int, About("Most iterations.", 1, 100_000)] = 500
+    seed: Annotated[int, About("Of the start.", 0, 2**32 - 1)] = 0
+
+    name: ClassVar[str] = "nmf"
+    reference: ClassVar[str] = "Alammar 2020, Interfaces for explaining transformer language models"
+    complexity: ClassVar[str] = "O(iterations·N·D·K)"
+
+    def fit(self, data: Data, *, progress: Progress = QUIET) -> Factors:
+        """The factors. BadData if there are more of them than rows or neurons, or no activation is above 0."""
+        from sklearn.decomposition import non_negative_factorization
+        from sklearn.exceptions import ConvergenceWarning
+
+        if self.factors > min(data.shape):
+            rows, width = data.shape
+            raise BadData(
+                f"{self.factors} factors are too many for {rows} rows of {width} neurons", where="nmf.factors"
+            )
+        progress.check()
+        x = nonnegative(data).matrix()
+        if not x.max() > 0:
+            raise BadData("no activation is above 0", where=data.label)
+        progress.at(0.1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            w, h, iterations = non_negative_factorization(
+                x, n_components=self.factors, init="random", random_state=self.seed, max_iter=self.iterations
+            )
+        progress.at(0.9)
+        squares = errors = 0.0
+        for rows, block in progress.part(0.9, 1.0).each(nonnegative(data).blocks()):
+            squares += float(np.vdot(block, block))
+            errors += float(np.sum(np.square(block - w[rows] @ h), dtype=np.float64))
+        converged = iterations < self.iterations
+        return Factors(data.neurons, w, h, float(np.sqrt(errors / squares)), int(iterations), converged)

@@ -1,0 +1,128 @@
+"""Extraction to disk: a corpus through the service into an activation set, every layer's residual stream.
+
+`python -m tests.bench.extract_set check` holds sets of all of UD English EWT's dev sentences against transformers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from patchclamp import AsyncClient, CorpusSource
+from patchclamp_analysis.activation_sets import ActivationSet
+from patchclamp_analysis.corpus import Sentence, write_corpus
+from patchclamp_service.engine.engine import Engine
+from patchclamp_service.engine.model import ModelSpec, load_model
+from patchclamp_service.engine.sites import build_site_map
+from patchclamp_service.extraction import Extracted, extract_corpus
+from patchclamp_service.extraction_spec import ExtractionSpec
+
+from tests.bench.extract import bare_batches, one_at_a_time, sentences
+from tests.bench.harness import CACHE, console, median_ratio, model, rounds, server
+from tests.service.reference import SITES, differences, ud_ewt
+
+__all__ = ["run"]
+
+
+async def _measure(address: str, name: str, count: int, texts: list[str]) -> None:
+    def thread(way: Callable[[str, list[str]], int]) -> Callable[[], asyncio.Future[int]]:
+        return lambda: asyncio.ensure_future(asyncio.to_thread(way, name, texts))
+
+    async with AsyncClient(address) as client:
+        corpus = await client.corpora.upload(CorpusSource.sentences([text.split() for text in texts]))
+
+        async def service() -> int:
+            made = await (await client.activation_sets.create(corpus, SITES, model=f"models/{name}")).result()
+            await client.activation_sets.delete(made)
+            return len(texts)
+
+        await service()
+        rates = await rounds({"service": service, "one": thread(one_at_a_time), "bare": thread(bare_batches)}, count)
+    speed = sorted(rates["service"])[count // 2]
+    tokens = sum(len(ids) for ids in model(name).tokenizer(texts)["input_ids"]) / len(texts)
+    console.print(
+        f"  {name:13} {median_ratio(rates, 'service', 'one'):5.2f}× one sentence at a time   "
+        f"{median_ratio(rates, 'service', 'bare'):5.2f}× the bare batched forward   "
+        f"({speed:.0f} sentences/s, {speed * tokens:.0f} tokens/s)"
+    )
+
+
+def _extract_here(name: str, words: list[list[str]]) -> Extracted:
+    """The same without a server, in this process."""
+    loaded = load_model(ModelSpec.parse(name), cache=CACHE)
+    engine = Engine(loaded, build_site_map(loaded))
+    engine.start()
+    with TemporaryDirectory() as folder:
+        corpus = write_corpus((Sentence(tuple(each)) for each in words), Path(folder) / "corpus")
+        work = extract_corpus(engine, corpus, ExtractionSpec(SITES), Path(folder) / "set.h5", lambda *_: None)
+        try:
+            return asyncio.run(work)
+        finally:
+            engine.stop()
+
+
+def _peak(times: int) -> None:
+    """Prints the peak of this process, in MiB, and the size of the set."""
+    done = _extract_here("minilm-l6", [text.split() for text in sentences(1500 * times)])
+    console.print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, done.finished.size_bytes >> 20)
+
+
+def _peaks() -> None:
+    command = [sys.executable, "-m", "tests.bench.extract_set", "peak"]
+    found = []
+    for times in (1, 4):
+        printed = subprocess.run([*command, str(times)], capture_output=True, text=True, check=True).stdout
+        found.append([int(number) for number in printed.split()])
+    (peak, size), (peak4, size4) = found
+    console.print(
+        f"  peak memory of a process with MiniLM: {peak} MiB for a set of {size} MiB, {peak4} MiB for one of "
+        f"{size4} MiB: {peak4 / peak:.2f}×"
+    )
+
+
+def run(count: int = 3) -> None:
+    """Prints the ratios for an encoder and a decoder, and what memory does when the corpus grows."""
+    console.print("[bold]Extraction to disk[/] (every layer's residual; goals: 3× one at a time, 0.85 of the forward)")
+    with server("smollm2-135m", "minilm-l6") as address:
+        asyncio.run(_measure(address, "minilm-l6", count, sentences(1200)))
+        asyncio.run(_measure(address, "smollm2-135m", count, sentences(200)))
+    _peaks()
+
+
+def _check(name: str) -> None:
+    """All dev sentences of UD EWT: values, rows, labels."""
+    plain, loaded = (load_model(ModelSpec.parse(name), cache=CACHE) for _ in range(2))
+    engine = Engine(loaded, build_site_map(loaded))
+    engine.start()
+    with TemporaryDirectory() as folder:
+        corpus, path = ud_ewt(Path(folder) / "corpus"), Path(folder) / "set.h5"
+        began = time.perf_counter()
+        asyncio.run(extract_corpus(engine, corpus, ExtractionSpec(SITES), path, lambda *_: None))
+        seconds = time.perf_counter() - began
+        engine.stop()
+        with ActivationSet.open(path) as found:
+            worst = max(differences(plain, found, corpus))
+            zero = sum(int((np.abs(found.site(site)).max(axis=1) == 0).sum()) for site in found.sites)
+            counts = found.label_counts("upos") == Counter(tag for each in corpus for tag in each.labels["upos"])
+            console.print(
+                f"  {name}: {found.rows} rows of {len(corpus)} sentences and {len(found.sites)} sites in {seconds:.0f} s; "
+                f"largest difference {worst:.1e}, zero rows {zero}, masked {found.masked.sum()}, labels equal: {counts}"
+            )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["peak"]:
+        _peak(int(sys.argv[2]))
+    elif sys.argv[1:2] == ["check"]:
+        for each in sys.argv[2:] or ("minilm-l6", "smollm2-135m"):
+            _check(each)
+    else:
+        run()

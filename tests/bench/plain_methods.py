@@ -1,0 +1,143 @@
+"""What the ranking methods are measured against: the plain ways with numpy, scikit-learn and torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import average_precision_score, mutual_info_score
+from torch.distributions import MultivariateNormal
+
+__all__ = [
+    "average_precision",
+    "gaussian_candidates",
+    "iou",
+    "latent_steps",
+    "linear_probe",
+    "mean_select",
+    "mutual_information",
+    "probeless",
+    "random_forest",
+    "sweep",
+]
+
+Values = NDArray[np.float32]
+Classes = NDArray[np.integer]
+
+
+def probeless(x: Values, y: Classes) -> NDArray[np.floating]:
+    """Means by masks, and all pairs."""
+    means = np.stack([x[y == number].mean(axis=0) for number in range(y.max() + 1)]) / x.std(axis=0)
+    return np.abs(means[:, None] - means[None]).sum(axis=1)
+
+
+def mean_select(x: Values, y: Classes) -> NDArray[np.floating]:
+    """Means by masks."""
+    spread = x.max(axis=0) - x.min(axis=0)
+    own = [(x[y == number].mean(axis=0) - x[y != number].mean(axis=0)) / spread for number in range(y.max() + 1)]
+    return np.abs(np.stack(own))
+
+
+def iou(x: Values, y: Classes) -> NDArray[np.floating]:
+    """Masks and logical sums, class by class."""
+    fires, firing = x > 0, (x > 0).sum(axis=0)
+    found = []
+    for number in range(y.max() + 1):
+        both = fires[y == number].sum(axis=0)
+        found.append(both / (firing + np.sum(y == number) - both))
+    return np.stack(found)
+
+
+def average_precision(x: Values, y: Classes) -> NDArray[np.floating]:
+    """scikit-learn's, neuron by neuron and class by class; one side, as NeuroX has it."""
+    classes = range(y.max() + 1)
+    return np.array([[average_precision_score(y == number, neuron) for neuron in x.T] for number in classes])
+
+
+def mutual_information(x: Values, y: Classes, bins: int = 16) -> NDArray[np.floating]:
+    """Bins by numpy, scikit-learn's score, neuron by neuron; overall and for each class."""
+    found = []
+    for neuron in x.T:
+        binned = np.searchsorted(np.quantile(neuron, np.arange(1, bins) / bins), neuron)
+        goals = [y, *(y == number for number in range(y.max() + 1))]
+        found.append([mutual_info_score(binned, goal) for goal in goals])
+    return np.array(found)
+
+
+def random_forest(x: Values, y: Classes, trees: int) -> NDArray[np.floating]:
+    """scikit-learn's forest."""
+    return np.asarray(RandomForestClassifier(trees, random_state=0).fit(x, y).feature_importances_)
+
+
+def linear_probe(x: Values, y: Classes, l1: float, l2: float) -> tuple[Values, Values]:
+    """As NeuroX trains: ten passes in batches of 32, Adam at 0.001, both penalties in the loss."""
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(x.shape[1], int(y.max()) + 1)
+    optimizer = torch.optim.Adam(linear.parameters(), lr=1e-3)
+    rows, goals = torch.from_numpy(x), torch.from_numpy(y.astype(np.int64))
+    for _ in range(10):
+        for at in range(0, len(x), 32):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(linear(rows[at : at + 32]), goals[at : at + 32])
+            loss = loss + l1 * linear.weight.abs().sum() + l2 * linear.weight.pow(2).sum().sqrt()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    return linear.weight.detach().numpy(), linear.bias.detach().numpy()
+
+
+def sweep(weights: Values) -> list[int]:
+    """NeuroX's order: for each hundredth of the mass a sort per class, and what is new appended."""
+    sizes, order, seen = np.abs(weights), list[int](), set[int]()
+    for step in range(101):
+        selected = set[int]()
+        for row in sizes:
+            falling = np.argsort(row)[::-1]
+            reached = np.flatnonzero(np.cumsum(row[falling]) >= row.sum() * (step / 100))
+            selected.update(falling[: reached[0] + 1 if len(reached) else len(row)].tolist())
+        order += list(selected - seen)
+        seen |= selected
+    return order
+
+
+def gaussian_candidates(x: Values, y: Classes, chosen: Sequence[int], candidates: Sequence[int]) -> list[float]:
+    """For each candidate a distribution per class over the chosen neurons and it, as NeuroX does; log-likelihoods."""
+    rows, found = torch.from_numpy(x), []
+    for candidate in candidates:
+        subset = [*chosen, candidate]
+        some = rows[:, subset].double()
+        joint = []
+        for number in range(int(y.max()) + 1):
+            own = some[torch.from_numpy(y == number)]
+            centred = own - own.mean(dim=0)
+            scatter = centred.T @ centred
+            covariance = (scatter + torch.diag(torch.diagonal(scatter)) / len(own)) / (len(own) + 1)
+            density = MultivariateNormal(own.mean(dim=0), covariance)  # type: ignore[no-untyped-call]
+            joint.append(density.log_prob(some) + np.log(len(own) / len(rows)))  # type: ignore[no-untyped-call]
+        table = torch.stack(joint, dim=1)
+        posterior = table - table.logsumexp(dim=1, keepdim=True)
+        found.append(float(posterior[torch.arange(len(y)), torch.from_numpy(y.astype(np.int64))].mean()))
+    return found
+
+
+def latent_steps(x: Values, y: Classes, steps: int, batch: int) -> None:
+    """Steps as the paper's programme takes them (Poisson): five masks a row for the loss, five for the score function."""
+    torch.manual_seed(0)
+    linear, weights = torch.nn.Linear(x.shape[1], int(y.max()) + 1), torch.rand(x.shape[1], requires_grad=True)
+    optimizer = torch.optim.Adam([*linear.parameters(), weights])
+    rows, goals = torch.from_numpy(x), torch.from_numpy(y.astype(np.int64))
+    for step in range(steps):
+        some = slice(step * batch % len(x), step * batch % len(x) + batch)
+        terms = []
+        for scored in [False] * 5 + [True] * 5:
+            mask = (torch.rand(len(rows[some]), x.shape[1]) < weights.sigmoid()).float().detach()
+            loss = torch.nn.functional.cross_entropy(linear(rows[some] * mask), goals[some], reduction="none")
+            if scored:
+                loss = loss.detach() * (mask @ weights - torch.nn.functional.softplus(weights).sum())
+            terms.append(loss.mean())
+        entropy = torch.distributions.Bernoulli(logits=weights).entropy().sum()  # type: ignore[no-untyped-call]
+        optimizer.zero_grad()
+        (sum(terms) / 5 - 1e-3 * entropy).backward()  # type: ignore[union-attr]
+        optimizer.step()
