@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from patchclamp.v1 import analysis_pb2
+
 from patchclamp_service.activation_sets import ActivationSets
 from patchclamp_service.corpora import Corpora
 from patchclamp_service.database import Database
 from patchclamp_service.jobs import Jobs
+from patchclamp_service.probe_jobs import COLLECTION as PROBES
+from patchclamp_service.rankings import Rankings
 from patchclamp_service.resources import Resources
+from patchclamp_service.result_files import ResultFiles
 from patchclamp_service.settings import Settings
 from patchclamp_service.workers import Workers
 
@@ -25,6 +30,8 @@ class Library:
     resources: Resources
     corpora: Corpora
     activation_sets: ActivationSets
+    rankings: Rankings
+    probes: ResultFiles[analysis_pb2.Probe]
     jobs: Jobs
     workers: Workers
 
@@ -37,7 +44,9 @@ class Library:
         resources = Resources(database)
         corpora = Corpora(resources, settings.data_dir / "corpora")
         activation_sets = ActivationSets(resources, settings.data_dir / "activation-sets")
-        return cls(settings.data_dir, database, resources, corpora, activation_sets, jobs, workers)
+        rankings = Rankings(resources, settings.data_dir / "rankings")
+        probes = ResultFiles(resources, settings.data_dir / "probes", PROBES, ".safetensors", analysis_pb2.Probe)
+        return cls(settings.data_dir, database, resources, corpora, activation_sets, rankings, probes, jobs, workers)
 
     def close(self) -> None:
         """Lets go of the database and the data directory, after `jobs.close()`."""

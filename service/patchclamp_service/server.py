@@ -19,6 +19,8 @@ from grpc_reflection.v1alpha import reflection
 from patchclamp.v1 import (
     activations_pb2,
     activations_pb2_grpc,
+    analysis_pb2,
+    analysis_pb2_grpc,
     corpora_pb2,
     corpora_pb2_grpc,
     inference_pb2,
@@ -31,7 +33,10 @@ from patchclamp_service.engine.pace import Pace
 from patchclamp_service.interceptors import Front
 from patchclamp_service.library import Library
 from patchclamp_service.metrics import Metrics
+from patchclamp_service.probe_jobs import ProbeJobs
+from patchclamp_service.ranking_jobs import RankingJobs
 from patchclamp_service.servicers.activations import ActivationServicer
+from patchclamp_service.servicers.analysis import AnalysisServicer
 from patchclamp_service.servicers.corpora import CorpusServicer
 from patchclamp_service.servicers.edits import Edits
 from patchclamp_service.servicers.inference import InferenceServicer
@@ -50,6 +55,7 @@ SERVICES = tuple(
         (inference_pb2, "InferenceService"),
         (activations_pb2, "ActivationService"),
         (corpora_pb2, "CorpusService"),
+        (analysis_pb2, "AnalysisService"),
         (operations_pb2, "Operations"),
     )
 )
@@ -108,11 +114,22 @@ def assemble(settings: Settings, registry: Registry, library: Library, metrics: 
         ActivationServicer(registry, edits, library.activation_sets, creation, settings.chunk_bytes), server
     )
     corpora_pb2_grpc.add_CorpusServiceServicer_to_server(CorpusServicer(library.corpora, settings.corpus_bytes), server)
+    analysis_pb2_grpc.add_AnalysisServiceServicer_to_server(_analysis(library), server)
     operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(library.jobs), server)
     health_servicer = Health()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     return Server(server, front, health_servicer, registry, library, _bind(server, settings))
+
+
+def _analysis(library: Library) -> AnalysisServicer:
+    sets, rankings, probes = library.activation_sets, library.rankings, library.probes
+    return AnalysisServicer(
+        rankings,
+        probes,
+        RankingJobs(sets, rankings, library.jobs, library.workers),
+        ProbeJobs(sets, rankings, probes, library.jobs, library.workers),
+    )
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

@@ -39,7 +39,8 @@ class Workers:
 
     def __init__(self, count: int, memory_bytes: int) -> None:
         self._slots = asyncio.Semaphore(count)
-        self._memory_bytes = memory_bytes
+        self.memory_bytes = memory_bytes
+        """What a process may have, libraries included."""
         self._threads = max(1, (os.cpu_count() or 1) // 2 // count)
 
     async def run(self, function: Callable[..., T], *args: object, context: JobContext) -> T:
@@ -82,7 +83,7 @@ class Workers:
         """The outcome; None if the process died without one."""
         assert process.stdin and process.stdout
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            process.stdin.write(framed(Work(call, self._memory_bytes + _RESERVED_BYTES, _NICENESS)))
+            process.stdin.write(framed(Work(call, self.memory_bytes + _RESERVED_BYTES, _NICENESS)))
             await process.stdin.drain()
             while True:
                 (length,) = struct.unpack("<Q", await process.stdout.readexactly(8))
@@ -110,7 +111,7 @@ class Workers:
             watched = psutil.Process(process.pid)
             while True:
                 memory = watched.memory_info()
-                if memory.rss - getattr(memory, "shared", 0) > self._memory_bytes:  # mapped files can be let go
+                if memory.rss - getattr(memory, "shared", 0) > self.memory_bytes:  # mapped files can be let go
                     _kill(process)
                     return True
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -126,7 +127,7 @@ class Workers:
 
     def _too_large(self, what: str = "needs more memory than it may have") -> Exhausted:
         return Exhausted(
-            f"the analysis {what}; the limit worker_memory_bytes is {self._memory_bytes}",
+            f"the analysis {what}; the limit worker_memory_bytes is {self.memory_bytes}",
             reason="WORKER_MEMORY",
             quota="worker_memory_bytes",
         )

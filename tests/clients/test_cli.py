@@ -245,11 +245,19 @@ def test_every_command_stands_in_the_readme(command: str) -> None:
 
 
 def test_the_commands_are_all_there() -> None:
-    plain = {"serve", "models", "sites", "generate", "score", "classify", "fill-mask", "extract"}
+    plain = {"serve", "models", "sites", "generate", "score", "classify", "fill-mask", "extract", "methods", "rank"}
     corpora = {"upload", "annotate", "sample", "split", "list", "get", "show", "delete"}
     activations = {"create", "list", "get", "download", "stats", "delete"}
     operations = {"list", "get", "wait", "cancel", "delete"}
-    groups = {"corpora": corpora, "activations": activations, "operations": operations}
+    rankings = {"list", "get", "export", "delete"}
+    probes = {"train", "evaluate", "list", "get", "delete"}
+    groups = {
+        "corpora": corpora,
+        "activations": activations,
+        "rankings": rankings,
+        "probes": probes,
+        "operations": operations,
+    }
     assert plain | {f"{group} {name}" for group, names in groups.items() for name in names} == COMMANDS
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import operator
 import subprocess
 import sys
 import tomllib
@@ -14,15 +15,21 @@ import patchclamp
 import pytest
 from patchclamp import (
     ActivationSets,
+    Analysis,
     AsyncActivationSets,
+    AsyncAnalysis,
     AsyncClient,
     AsyncCorpora,
     AsyncOperation,
     AsyncOperations,
+    AsyncProbes,
+    AsyncRankings,
     Client,
     Corpora,
     Operation,
     Operations,
+    Probes,
+    Rankings,
     _activation_sets,
     _corpus_sources,
     _exceptions,
@@ -44,6 +51,9 @@ PARTS = {
     "": (AsyncClient, Client),
     "corpora": (AsyncCorpora, Corpora),
     "activation_sets": (AsyncActivationSets, ActivationSets),
+    "analysis": (AsyncAnalysis, Analysis),
+    "analysis.rankings": (AsyncRankings, Rankings),
+    "analysis.probes": (AsyncProbes, Probes),
     "operations": (AsyncOperations, Operations),
 }
 CLASSES = [part for pair in PARTS.values() for part in pair] + [AsyncOperation, Operation]
@@ -70,6 +80,17 @@ METHODS = {
     "patchclamp.v1.CorpusService.ListCorpora": ["corpora.list"],
     "patchclamp.v1.CorpusService.ListCorpusSentences": ["corpora.sentences"],
     "patchclamp.v1.CorpusService.DeleteCorpus": ["corpora.delete"],
+    "patchclamp.v1.AnalysisService.ListMethods": ["analysis.methods"],
+    "patchclamp.v1.AnalysisService.RankNeurons": ["analysis.rank"],
+    "patchclamp.v1.AnalysisService.GetRanking": ["analysis.rankings.get"],
+    "patchclamp.v1.AnalysisService.ListRankings": ["analysis.rankings.list"],
+    "patchclamp.v1.AnalysisService.DeleteRanking": ["analysis.rankings.delete"],
+    "patchclamp.v1.AnalysisService.ExportRanking": ["analysis.rankings.export"],
+    "patchclamp.v1.AnalysisService.TrainProbe": ["analysis.train_probe"],
+    "patchclamp.v1.AnalysisService.EvaluateProbe": ["analysis.evaluate_probe"],
+    "patchclamp.v1.AnalysisService.GetProbe": ["analysis.probes.get"],
+    "patchclamp.v1.AnalysisService.ListProbes": ["analysis.probes.list"],
+    "patchclamp.v1.AnalysisService.DeleteProbe": ["analysis.probes.delete"],
     "google.longrunning.Operations.ListOperations": ["operations.list"],
     "google.longrunning.Operations.GetOperation": ["operations.get"],
     "google.longrunning.Operations.WaitOperation": ["operations.wait"],
@@ -88,7 +109,7 @@ def test_every_rpc_has_a_method() -> None:
 
 async def test_a_client_has_its_parts(half: Half) -> None:
     async with half.client("127.0.0.1:1") as client:
-        found = {name: type(getattr(client, name)) for name in PARTS if name}
+        found = {name: type(operator.attrgetter(name)(client)) for name in PARTS if name}
     assert found == {name: pair[half.client_class is Client] for name, pair in PARTS.items() if name}
 
 

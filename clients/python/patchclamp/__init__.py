@@ -6,8 +6,9 @@
 ...     print(client.generate("The nurse said that", interventions=edits).text())
 
 `Client` and `AsyncClient` have the same methods: `generate`, `score`, `classify`, `fill_mask`, `extract`, `models` and
-`model`; and for what the server keeps `corpora`, `activation_sets` and `operations`. Rules that label words are in
-`patchclamp.rules`. The wire's own messages are in `patchclamp.v1`; their `Intervention` is accepted wherever one is.
+`model`; for what the server keeps `corpora`, `activation_sets` and `operations`; and `analysis`, which ranks neurons
+and trains probes. Rules that label words are in `patchclamp.rules`. The wire's own messages are in `patchclamp.v1`;
+their `Intervention` is accepted wherever one is.
 """
 
 from patchclamp import rules
@@ -15,9 +16,12 @@ from patchclamp._activation_files import ActivationSetFile
 from patchclamp._activation_sets import ActivationSet, ActivationStatistics, TokenFilter
 from patchclamp._activations import SentenceActivations
 from patchclamp._async.activation_sets import AsyncActivationSets
+from patchclamp._async.analysis import AsyncAnalysis
 from patchclamp._async.client import AsyncClient
 from patchclamp._async.corpora import AsyncCorpora
 from patchclamp._async.operations import AsyncOperation, AsyncOperations
+from patchclamp._async.probes import AsyncProbes
+from patchclamp._async.rankings import AsyncRankings
 from patchclamp._async.streams import AsyncExtraction, AsyncGenerationStream
 from patchclamp._classification import Classification, Classifications, ClassScore, WordClassification
 from patchclamp._corpora import AnnotatedSentence, Corpus, CorpusContent, LabelLayer, LabelLevel
@@ -58,20 +62,26 @@ from patchclamp._interventions import (
     set_to_mean,
 )
 from patchclamp._masks import FilledMask, FilledTexts
+from patchclamp._methods import Method, MethodParameter
 from patchclamp._models import Limits, Model, ModelHead, ModelKind, Module, RefusedSite, Site
-from patchclamp._neurons import Neurons
+from patchclamp._neurons import Neurons, ScoredNeuron
 from patchclamp._operations import OperationMetadata
 from patchclamp._parsing import parse_intervention
 from patchclamp._positions import Condition, Positions
+from patchclamp._probes import ClassEvaluation, Probe, ProbeEvaluation
 from patchclamp._progress import Progress
+from patchclamp._rankings import Ranking
 from patchclamp._receipts import Applied, AppliedEdit
 from patchclamp._rules import Rule
 from patchclamp._scores import Score, Scores
 from patchclamp._sentences import Pair
 from patchclamp._sync.activation_sets import ActivationSets
+from patchclamp._sync.analysis import Analysis
 from patchclamp._sync.client import Client
 from patchclamp._sync.corpora import Corpora
 from patchclamp._sync.operations import Operation, Operations
+from patchclamp._sync.probes import Probes
+from patchclamp._sync.rankings import Rankings
 from patchclamp._sync.streams import Extraction, GenerationStream
 from patchclamp._version import __version__
 
@@ -82,17 +92,22 @@ __all__ = [
     "ActivationSets",
     "ActivationStatistics",
     "AlreadyExists",
+    "Analysis",
     "AnnotatedSentence",
     "Applied",
     "AppliedEdit",
     "AsyncActivationSets",
+    "AsyncAnalysis",
     "AsyncClient",
     "AsyncCorpora",
     "AsyncExtraction",
     "AsyncGenerationStream",
     "AsyncOperation",
     "AsyncOperations",
+    "AsyncProbes",
+    "AsyncRankings",
     "Cancelled",
+    "ClassEvaluation",
     "ClassScore",
     "Classification",
     "Classifications",
@@ -118,6 +133,8 @@ __all__ = [
     "LabelLayer",
     "LabelLevel",
     "Limits",
+    "Method",
+    "MethodParameter",
     "Model",
     "ModelHead",
     "ModelKind",
@@ -133,12 +150,18 @@ __all__ = [
     "PatchclampError",
     "PermissionDenied",
     "Positions",
+    "Probe",
+    "ProbeEvaluation",
+    "Probes",
     "Progress",
     "ProtocolError",
+    "Ranking",
+    "Rankings",
     "RefusedSite",
     "ResourceExhausted",
     "Rule",
     "Score",
+    "ScoredNeuron",
     "Scores",
     "SentenceActivations",
     "Site",

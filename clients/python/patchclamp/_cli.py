@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from patchclamp._cli_activations import activations
+from patchclamp._cli_analysis import methods, rank
 from patchclamp._cli_corpora import corpora
 from patchclamp._cli_extract import extract
 from patchclamp._cli_generate import generate, score
@@ -15,6 +16,8 @@ from patchclamp._cli_heads import classify, fill_mask
 from patchclamp._cli_operations import operations
 from patchclamp._cli_options import AsJson, Target, Timeout
 from patchclamp._cli_output import print_json, print_models, print_modules, print_sites
+from patchclamp._cli_probes import probes
+from patchclamp._cli_rankings import rankings
 from patchclamp._exceptions import PatchclampError, Unavailable
 from patchclamp._sync.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, Client
 from patchclamp._version import __version__
@@ -120,7 +123,9 @@ app.command()(score)
 app.command()(classify)
 app.command()(fill_mask)
 app.command()(extract)
-for group in (corpora, activations, operations):
+app.command()(methods)
+app.command()(rank)
+for group in (corpora, activations, rankings, probes, operations):
     app.add_typer(group)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -11,6 +10,7 @@ import typer
 
 from patchclamp._activation_sets import ActivationSet, ActivationStatistics, TokenFilter
 from patchclamp._activations import AggregationName
+from patchclamp._cli_operations import result_of
 from patchclamp._cli_options import (
     AsJson,
     Edit,
@@ -23,6 +23,7 @@ from patchclamp._cli_options import (
     SpecialTokens,
     Target,
     Timeout,
+    Wait,
     read_edits,
 )
 from patchclamp._cli_output import print_json, print_receipt, print_table
@@ -62,7 +63,7 @@ def create(
     edit: Edit = None,
     edits: Edits = None,
     sets: Sets = None,
-    wait: Annotated[bool, typer.Option(help="Wait until it is there, or print the operation's name.")] = True,
+    wait: Wait = True,
     as_json: AsJson = False,
     target: Target = DEFAULT_TARGET,
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -102,11 +103,7 @@ def create(
         if not wait:
             print_json({"operation": operation.name}) if as_json else typer.echo(operation.name)
             return
-        try:
-            made = operation.result()
-        except KeyboardInterrupt:
-            sys.stderr.write(f"it goes on: patchclamp operations wait {operation.name}\n")
-            raise
+        made = result_of(operation)
     _print(made, as_json)
     if not as_json:
         print_receipt(interventions, made.applied)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar
 
 import typer
 
@@ -12,10 +13,13 @@ from patchclamp._cli_options import AsJson, Target, Timeout
 from patchclamp._cli_output import print_json, print_table
 from patchclamp._exceptions import StatusError
 from patchclamp._operations import OperationResult
+from patchclamp._probes import ProbeEvaluation
 from patchclamp._sync.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, Client
 from patchclamp._sync.operations import Operation
 
-__all__ = ["operations"]
+__all__ = ["operations", "result_of"]
+
+ResultT = TypeVar("ResultT")
 
 OperationName: TypeAlias = Annotated[str, typer.Argument(metavar="OPERATION", help="As 'operations/…'.")]
 
@@ -74,7 +78,10 @@ def wait(
     with Client(target, timeout=timeout) as client:
         found = client.operations.get(operation, progress=True)
         made = found.result(most)
-    print_json(made) if as_json else typer.echo(made.name)
+    if as_json or isinstance(made, ProbeEvaluation):  # it has no name
+        print_json(made)
+    else:
+        typer.echo(made.name)
 
 
 @operations.command()
@@ -97,6 +104,15 @@ def delete(operation: OperationName, target: Target = DEFAULT_TARGET, timeout: T
     """
     with Client(target, timeout=timeout) as client:
         client.operations.delete(operation)
+
+
+def result_of(operation: Operation[ResultT]) -> ResultT:
+    """What it makes, once it is there; who does not want to wait is told how to go on."""
+    try:
+        return operation.result()
+    except KeyboardInterrupt:
+        sys.stderr.write(f"it goes on: patchclamp operations wait {operation.name}\n")
+        raise
 
 
 def _described(operation: Operation[OperationResult]) -> dict[str, object]:

@@ -23,6 +23,7 @@ __all__ = [
     "SpecialTokens",
     "Target",
     "Timeout",
+    "Wait",
     "named",
     "read_edits",
 ]
@@ -55,6 +56,7 @@ Sites: TypeAlias = Annotated[
     typer.Option("--site", "-s", metavar="SITE", help="A site; 'layers.*.residual': of every layer. Repeatable."),
 ]
 SpecialTokens: TypeAlias = Annotated[bool, typer.Option("--special-tokens", help="Rows of special tokens too.")]
+Wait: TypeAlias = Annotated[bool, typer.Option(help="Wait until it is there, or print the operation's name.")]
 NewId: TypeAlias = Annotated[
     str, typer.Option("--id", metavar="ID", help="What to call it; otherwise the server does.", show_default=False)
 ]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import secrets
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from patchclamp._activation_sets import ActivationSet
 from patchclamp._exceptions import DataLoss, ProtocolError
 from patchclamp._uploads import sha256_of
 from patchclamp.v1 import activations_pb2
 
-__all__ = ["PartialFile"]
+__all__ = ["PartialFile", "WholeFile"]
 
 
 class PartialFile:
@@ -88,3 +92,42 @@ class PartialFile:
             return expected == self._sha256 and self._partial.stat().st_size <= self.size_bytes
         except (FileNotFoundError, UnicodeDecodeError):
             return False
+
+
+class WholeFile:
+    """A file fetched in one go; a context manager. It appears under its name when `finish` says so, or never."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._own = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        self._expected = ("", 0)
+        self._digest = hashlib.sha256()
+        self._file = self._own.open("xb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._own.unlink(missing_ok=True)
+
+    def write(self, chunk: activations_pb2.FileChunk) -> None:
+        """Appends what came."""
+        if chunk.sha256:
+            self._expected = (chunk.sha256, chunk.total_bytes)
+        self._digest.update(chunk.data)
+        self._file.write(chunk.data)
+
+    def finish(self) -> None:
+        """Puts it into its place.
+
+        Raises:
+            DataLoss: It is not whole, or its checksum is wrong.
+        """
+        if (self._digest.hexdigest(), self._file.tell()) != self._expected:
+            raise DataLoss(f"{self._path.name}: what came is not the whole file", reason="CHECKSUM_MISMATCH")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._own.replace(self._path)

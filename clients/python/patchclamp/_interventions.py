@@ -1,21 +1,22 @@
 """Edits of neurons: what `interventions=` takes.
 
-Each function makes one intervention: an edit of some neurons of one site. `neurons` is a `Neurons` or its notation;
+Each function makes one intervention: an edit of some neurons of one site. `neurons` is a `Neurons` or its notation; or
+neurons of a ranking (`ranking.top(10)`): then it makes a list, one a site, which `interventions=` takes as well.
 `positions` says where (default: at every position), `when` on what condition (default: always). The interventions of
 a request apply in their order, each to the result of those before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias, TypedDict, Unpack
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from patchclamp._activation_sets import ActivationSet
 from patchclamp._formatting import format_message
-from patchclamp._neurons import Neurons
+from patchclamp._neurons import Neurons, ScoredNeuron, parts_by_site
 from patchclamp._positions import Condition, Positions
 from patchclamp._resources import name_of
 from patchclamp._tensors import from_array
@@ -34,7 +35,14 @@ __all__ = [
     "set_to_mean",
 ]
 
+OneSite: TypeAlias = str | Neurons
+Scored: TypeAlias = Sequence[ScoredNeuron]
 Values: TypeAlias = float | Sequence[float] | npt.NDArray[np.floating]
+
+
+# The places of a site's neurons among all that were given; None: there are no others.
+Places: TypeAlias = list[int] | None
+Edit: TypeAlias = Callable[[intervention_pb2.Intervention, Places], None]
 
 
 class Where(TypedDict, total=False):
@@ -75,55 +83,109 @@ class Intervention:
         return _from_bytes, (self._message.SerializeToString(deterministic=True),)
 
 
-def ablate(neurons: str | Neurons, **where: Unpack[Where]) -> Intervention:
+@overload
+def ablate(neurons: OneSite, **where: Unpack[Where]) -> Intervention: ...
+@overload
+def ablate(neurons: Scored, **where: Unpack[Where]) -> list[Intervention]: ...
+def ablate(neurons: OneSite | Scored, **where: Unpack[Where]) -> Intervention | list[Intervention]:
     """Sets the neurons to 0, whatever they were."""
-    message = _message(neurons, **where)
-    message.ablate.SetInParent()
-    return Intervention(message)
+
+    def edit(message: intervention_pb2.Intervention, places: Places) -> None:
+        message.ablate.SetInParent()
+
+    return _edited(neurons, edit, where)
 
 
-def set_(neurons: str | Neurons, values: Values, **where: Unpack[Where]) -> Intervention:
+@overload
+def set_(neurons: OneSite, values: Values, **where: Unpack[Where]) -> Intervention: ...
+@overload
+def set_(neurons: Scored, values: Values, **where: Unpack[Where]) -> list[Intervention]: ...
+def set_(neurons: OneSite | Scored, values: Values, **where: Unpack[Where]) -> Intervention | list[Intervention]:
     """Clamps the neurons to a value, or to one value each in the order of their indices."""
-    message = _message(neurons, **where)
-    message.set.values[:] = _finite(values)
-    return Intervention(message)
+
+    def edit(message: intervention_pb2.Intervention, places: Places) -> None:
+        message.set.values[:] = _at(finite, places)
+
+    finite = _one_or_each(values, neurons)
+    return _edited(neurons, edit, where)
 
 
-def scale(neurons: str | Neurons, factor: float, **where: Unpack[Where]) -> Intervention:
+@overload
+def scale(neurons: OneSite, factor: float, **where: Unpack[Where]) -> Intervention: ...
+@overload
+def scale(neurons: Scored, factor: float, **where: Unpack[Where]) -> list[Intervention]: ...
+def scale(neurons: OneSite | Scored, factor: float, **where: Unpack[Where]) -> Intervention | list[Intervention]:
     """Multiplies the neurons by a factor."""
-    message = _message(neurons, **where)
-    message.scale.factor = _finite(factor)[0]
-    return Intervention(message)
+
+    def edit(message: intervention_pb2.Intervention, places: Places) -> None:
+        message.scale.factor = _finite(factor)[0]
+
+    return _edited(neurons, edit, where)
 
 
-def add(neurons: str | Neurons, offsets: Values, **where: Unpack[Where]) -> Intervention:
+@overload
+def add(neurons: OneSite, offsets: Values, **where: Unpack[Where]) -> Intervention: ...
+@overload
+def add(neurons: Scored, offsets: Values, **where: Unpack[Where]) -> list[Intervention]: ...
+def add(neurons: OneSite | Scored, offsets: Values, **where: Unpack[Where]) -> Intervention | list[Intervention]:
     """Adds an offset, or one offset each; over a whole site: a steering vector."""
-    message = _message(neurons, **where)
-    message.add.values[:] = _finite(offsets)
-    return Intervention(message)
+
+    def edit(message: intervention_pb2.Intervention, places: Places) -> None:
+        message.add.values[:] = _at(finite, places)
+
+    finite = _one_or_each(offsets, neurons)
+    return _edited(neurons, edit, where)
 
 
+@overload
 def clip(
-    neurons: str | Neurons, *, min: float | None = None, max: float | None = None, **where: Unpack[Where]
-) -> Intervention:
+    neurons: OneSite, *, min: float | None = None, max: float | None = None, **where: Unpack[Where]
+) -> Intervention: ...
+@overload
+def clip(
+    neurons: Scored, *, min: float | None = None, max: float | None = None, **where: Unpack[Where]
+) -> list[Intervention]: ...
+def clip(
+    neurons: OneSite | Scored, *, min: float | None = None, max: float | None = None, **where: Unpack[Where]
+) -> Intervention | list[Intervention]:
     """Keeps the neurons within [min, max]; either may be absent, not both."""
-    message = _message(neurons, **where)
-    message.clip.SetInParent()
-    if min is not None:
-        message.clip.min = _finite(min)[0]
-    if max is not None:
-        message.clip.max = _finite(max)[0]
-    return Intervention(message)
+
+    def edit(message: intervention_pb2.Intervention, places: Places) -> None:
+        message.clip.SetInParent()
+        if min is not None:
+            message.clip.min = _finite(min)[0]
+        if max is not None:
+            message.clip.max = _finite(max)[0]
+
+    return _edited(neurons, edit, where)
 
 
+@overload
 def set_to_mean(
-    neurons: str | Neurons,
+    neurons: OneSite,
     activation_set: str | ActivationSet,
     *,
     label: str = "",
     weight: float = 1.0,
     **where: Unpack[Where],
-) -> Intervention:
+) -> Intervention: ...
+@overload
+def set_to_mean(
+    neurons: Scored,
+    activation_set: str | ActivationSet,
+    *,
+    label: str = "",
+    weight: float = 1.0,
+    **where: Unpack[Where],
+) -> list[Intervention]: ...
+def set_to_mean(
+    neurons: OneSite | Scored,
+    activation_set: str | ActivationSet,
+    *,
+    label: str = "",
+    weight: float = 1.0,
+    **where: Unpack[Where],
+) -> Intervention | list[Intervention]:
     """Moves the neurons `weight` of the way, above 0 and up to 1, to their mean over an activation set.
 
     With `label`, over the rows of that label alone; "layer/label" where several layers have it.
@@ -131,11 +193,13 @@ def set_to_mean(
     part = _finite(weight)[0]
     if not 0 < part <= 1:  # 0 on the wire stands for 1
         raise ValueError(f"weight is {weight}; it is above 0 and at most 1, all the way")
-    message = _message(neurons, **where)
-    message.set_to_mean.activation_set = name_of(activation_set)
-    message.set_to_mean.label = label
-    message.set_to_mean.weight = part
-    return Intervention(message)
+
+    def edit(message: intervention_pb2.Intervention, places: Places) -> None:
+        message.set_to_mean.activation_set = name_of(activation_set)
+        message.set_to_mean.label = label
+        message.set_to_mean.weight = part
+
+    return _edited(neurons, edit, where)
 
 
 def patch(neurons: str | Neurons, source_text: str, source_position: int = -1, **where: Unpack[Where]) -> Intervention:
@@ -151,6 +215,33 @@ def project_out(site: str | Neurons, direction: npt.ArrayLike, **where: Unpack[W
     message = _message(site, **where)
     message.project_out.direction.CopyFrom(from_array(_finite(direction)))
     return Intervention(message)
+
+
+def _edited(neurons: OneSite | Scored, edit: Edit, where: Where) -> Intervention | list[Intervention]:
+    """An intervention; of a ranking's neurons, one a site."""
+    if isinstance(neurons, str | Neurons):
+        message = _message(neurons, **where)
+        edit(message, None)
+        return Intervention(message)
+    interventions = []
+    for of_site, places in parts_by_site(neurons):
+        message = _message(of_site, **where)
+        edit(message, places)
+        interventions.append(Intervention(message))
+    return interventions
+
+
+def _at(values: list[float], places: Places) -> list[float]:
+    """The values of some of the neurons; one value is for all."""
+    return values if places is None or len(values) == 1 else [values[place] for place in places]
+
+
+def _one_or_each(values: Values, neurons: OneSite | Scored) -> list[float]:
+    """The values, of which a ranking's neurons take one or one each."""
+    finite = _finite(values)
+    if not isinstance(neurons, str | Neurons) and len(finite) not in (1, len(neurons)):
+        raise ValueError(f"{len(finite)} values for {len(neurons)} neurons: one is wanted, or one each")
+    return finite
 
 
 def _message(

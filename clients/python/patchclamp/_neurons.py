@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from patchclamp._exceptions import NotationError
 from patchclamp.v1 import common_pb2
 
-__all__ = ["Neurons"]
+__all__ = ["Neurons", "ScoredNeuron", "parts_by_site"]
 
 # What the contract admits in one message: patchclamp.v1.Neurons.indices.
 MOST_INDICES = 1 << 20
@@ -89,6 +89,34 @@ class Neurons:
         if not self.indices:
             return self.site
         return f"{self.site}[{','.join(_items(self.indices))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredNeuron:
+    """A neuron of a ranking.
+
+    Attributes:
+        site: Its site.
+        index: Its index within the site.
+        score: The higher, the more it has to do with the concept.
+    """
+
+    site: str
+    index: int
+    score: float
+
+    def __str__(self) -> str:
+        return f"{self.site}[{self.index}]"
+
+
+def parts_by_site(neurons: Iterable[ScoredNeuron]) -> list[tuple[Neurons, list[int]]]:
+    """The neurons of each site, and their places in the order given; sites as they first come."""
+    places: dict[str, dict[int, int]] = {}
+    for place, neuron in enumerate(neurons):
+        if neuron.index in places.setdefault(neuron.site, {}):
+            raise ValueError(f"{neuron} is given twice")
+        places[neuron.site][neuron.index] = place
+    return [(Neurons(site, found), list(found.values())) for site, found in places.items()]
 
 
 def _check_site(site: str, text: str) -> None:

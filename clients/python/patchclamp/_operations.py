@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from google.longrunning import operations_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
 
 from patchclamp._activation_sets import ActivationSet
 from patchclamp._exceptions import ProtocolError, StatusError
+from patchclamp._probes import Probe, ProbeEvaluation
 from patchclamp._progress import Progress
+from patchclamp._rankings import Ranking
 from patchclamp._resources import time_of
 from patchclamp._status import error_of_status
-from patchclamp.v1 import activations_pb2, common_pb2
+from patchclamp.v1 import activations_pb2, analysis_pb2, common_pb2
 
-__all__ = ["OperationMetadata", "OperationResult", "error_of", "metadata_of", "result_of"]
+__all__ = ["OperationMetadata", "OperationResult", "error_of", "metadata_of", "result_of", "result_reader"]
 
 # What an operation can make.
-OperationResult: TypeAlias = ActivationSet
+OperationResult: TypeAlias = ActivationSet | Ranking | Probe | ProbeEvaluation
+
+ResultT = TypeVar("ResultT", bound=OperationResult)
+
+MESSAGES: dict[type[Message], Callable[[Any], OperationResult]] = {
+    activations_pb2.ActivationSet: ActivationSet.from_proto,
+    analysis_pb2.Ranking: Ranking.from_proto,
+    analysis_pb2.Probe: Probe.from_proto,
+    analysis_pb2.ProbeEvaluation: ProbeEvaluation.from_proto,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +88,20 @@ def result_of(response: AnyMessage) -> OperationResult:
     Raises:
         ProtocolError: It is of a kind this version does not know.
     """
-    activation_set = activations_pb2.ActivationSet()
-    if response.Unpack(activation_set):
-        return ActivationSet.from_proto(activation_set)
+    for kind, read in MESSAGES.items():
+        message = kind()
+        if response.Unpack(message):
+            return read(message)
     raise ProtocolError(f"the operation made a {response.type_url!r}, which this version of patchclamp does not know")
+
+
+def result_reader(kind: type[ResultT]) -> Callable[[AnyMessage], ResultT]:
+    """`result_of`, for an operation that makes nothing but one kind of thing."""
+
+    def read(response: AnyMessage) -> ResultT:
+        result = result_of(response)
+        if not isinstance(result, kind):
+            raise ProtocolError(f"the operation made a {type(result).__name__} where a {kind.__name__} was wanted")
+        return result
+
+    return read

@@ -10,6 +10,7 @@ from typing import Self
 
 from patchclamp._activations import AggregationName, aggregation_value
 from patchclamp._async.activation_sets import AsyncActivationSets
+from patchclamp._async.analysis import AsyncAnalysis
 from patchclamp._async.connection import AsyncConnection
 from patchclamp._async.corpora import AsyncCorpora
 from patchclamp._async.inference import AsyncInferenceMethods
@@ -162,6 +163,11 @@ class AsyncClient(AsyncInferenceMethods):
     def activation_sets(self) -> AsyncActivationSets:
         """Files of activations that the server keeps."""
         return AsyncActivationSets(self._connection)
+
+    @cached_property
+    def analysis(self) -> AsyncAnalysis:
+        """Rankings of neurons, and probes."""
+        return AsyncAnalysis(self._connection)
 
     @cached_property
     def operations(self) -> AsyncOperations:

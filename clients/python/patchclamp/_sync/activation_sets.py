@@ -16,7 +16,7 @@ from patchclamp._downloads import PartialFile
 from patchclamp._exceptions import Unavailable
 from patchclamp._intervention_lists import Interventions, flatten
 from patchclamp._neurons import Neurons
-from patchclamp._operations import result_of
+from patchclamp._operations import result_reader
 from patchclamp._progress import Progress, ProgressOption, Report, reporting
 from patchclamp._resources import name_of, request_id_or_new
 from patchclamp._status import status_errors
@@ -102,7 +102,7 @@ class ActivationSets:
         )
         with status_errors():
             message = self._stub.CreateActivationSet(request, **self._connection.options(timeout))
-        return Operation(self._connection, message, result_of, progress)
+        return Operation(self._connection, message, result_reader(ActivationSet), progress)
 
     def get(self, name: str, *, timeout: float | None = None) -> ActivationSet:
         """One activation set that is complete.

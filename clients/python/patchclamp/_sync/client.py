@@ -15,6 +15,7 @@ from patchclamp._models import Model
 from patchclamp._sentences import SentenceLike, to_sentences
 from patchclamp._status import status_errors
 from patchclamp._sync.activation_sets import ActivationSets
+from patchclamp._sync.analysis import Analysis
 from patchclamp._sync.connection import Connection
 from patchclamp._sync.corpora import Corpora
 from patchclamp._sync.inference import InferenceMethods
@@ -162,6 +163,11 @@ class Client(InferenceMethods):
     def activation_sets(self) -> ActivationSets:
         """Files of activations that the server keeps."""
         return ActivationSets(self._connection)
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """Rankings of neurons, and probes."""
+        return Analysis(self._connection)
 
     @cached_property
     def operations(self) -> Operations:

@@ -1,0 +1,160 @@
+"""Analyses as they run in a worker process: from the file of a set to the file of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from patchclamp_analysis.activation_sets import ActivationSet
+from patchclamp_analysis.data import Data
+from patchclamp_analysis.errors import BadData
+from patchclamp_analysis.methods import RankingMethod
+from patchclamp_analysis.methods.linear_probe import LinearProbe
+from patchclamp_analysis.neurons import Neurons
+from patchclamp_analysis.probe import Probe
+from patchclamp_analysis.progress import Progress
+from patchclamp_analysis.results import Ranking
+
+from patchclamp_service.engine.errors import DigestMismatch
+from patchclamp_service.staging import disk_space
+from patchclamp_service.worker_process import Report
+
+__all__ = ["ClassScores", "Judged", "Rows", "Trained", "evaluate_probe", "rank", "train_probe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What an analysis reads: the file of a set, a layer of its labels ("": none), some of its sites."""
+
+    path: Path
+    layer: str
+    sites: tuple[str, ...]
+    memory_bytes: int
+
+    @contextmanager
+    def opened(self) -> Generator[Data]:
+        """The rows with their labels. Raises BadData, or DigestMismatch when the file is not whole."""
+        try:
+            stored = ActivationSet.open(self.path)
+        except BadData as error:
+            raise DigestMismatch("the file of the activation set is not whole", reason="DATA_LOST") from error
+        with stored:
+            yield Data.from_activation_set(stored, self.layer, sites=self.sites, memory_bytes=self.memory_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What is to be known of a probe beside its file."""
+
+    classes: tuple[str, ...]
+    sites: dict[str, int]
+    """Neurons of each site that it reads."""
+    rows: int
+    development_accuracy: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScores:
+    """How good a probe is at one class."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How good a probe is. `classes` are those that have rows."""
+
+    rows: int
+    accuracy: float
+    majority: float
+    classes: tuple[ClassScores, ...]
+
+
+def rank(report: Report, rows: Rows, method: RankingMethod, path: Path) -> int:
+    """Writes a ranking; returns how many rows it is based on."""
+    with rows.opened() as data:
+        ranking = method.rank(data, progress=_percent(report, "ranking"))
+    _write(ranking, path)
+    return len(data)
+
+
+def train_probe(report: Report, rows: Rows, method: LinearProbe, ranking: Path | None, top: int, path: Path) -> Trained:
+    """Writes a probe on all neurons of the rows, or on the `top` best of a ranking."""
+    best = None if ranking is None else _best(Ranking.load(ranking), top)
+    with (rows if best is None else replace(rows, sites=_sites_of(best))).opened() as data:
+        data = data if best is None else data.keep(_places(data, best))
+        # The split that training would make itself: the rows that it stops by are those that are judged here.
+        share = 0.0 if method.compat else method.dev_share
+        train, development = data.split_off(share, method.seed)
+        probe = method.fit(train, development, progress=_percent(report, "training"))
+        accuracy = 0.0 if development is None else probe.score(development).accuracy
+        notes = method.ranking(data, np.zeros(len(data.neurons))).notes
+    _write(probe, path)
+    counts = np.bincount(probe.neurons.site_numbers, minlength=len(probe.neurons.sites))
+    sites = {site.name: int(count) for site, count in zip(probe.neurons.sites, counts, strict=True)}
+    return Trained(probe.classes, sites, len(train), accuracy, notes)
+
+
+def evaluate_probe(report: Report, rows: Rows, path: Path) -> Judged:
+    """Judges a probe on the rows, whose sites are its own."""
+    probe = Probe.load(path)
+    with rows.opened() as data:
+        predicted = probe.predict(data.keep(_places(data, probe.neurons)), _percent(report, "evaluating"))
+    names = (*probe.classes, *(name for name in data.classes if name not in probe.classes))
+    truth = data.with_classes(names).y
+    right = np.bincount(truth[truth == predicted], minlength=len(names))
+    said, there = (np.bincount(numbers, minlength=len(names)) for numbers in (predicted, truth))
+    scores = [
+        _scores(name, int(right[number]), int(said[number]), int(there[number]))
+        for number, name in enumerate(names)
+        if there[number]
+    ]
+    scores.sort(key=lambda each: each.label)
+    return Judged(len(data), float(right.sum() / len(data)), float(there.max() / len(data)), tuple(scores))
+
+
+def _scores(label: str, right: int, said: int, there: int) -> ClassScores:
+    return ClassScores(label, right / said if said else 0.0, right / there, 2 * right / (said + there), there)
+
+
+def _best(ranking: Ranking, top: int) -> Neurons:
+    return ranking.neurons.keep(ranking.order()[:top])
+
+
+def _sites_of(neurons: Neurons) -> tuple[str, ...]:
+    """The sites that some of the neurons are of."""
+    return tuple(neurons.sites[number].name for number in np.unique(neurons.site_numbers))
+
+
+def _places(data: Data, neurons: Neurons) -> NDArray[np.int64]:
+    """Where neurons are among those of the data, which has all of their sites."""
+    starts = {site.name: data.neurons.of_site(number).start for number, site in enumerate(data.neurons.sites)}
+    return np.array([starts[neuron.site] + neuron.index for neuron in neurons], dtype=np.int64)
+
+
+def _percent(report: Report, stage: str) -> Progress:
+    """Progress as an operation shows it; says nothing twice."""
+    latest = -1
+
+    def told(done: float) -> None:
+        nonlocal latest
+        if (percent := int(100 * done)) != latest:
+            latest = percent
+            report(stage, percent, 100, "percent")
+
+    return Progress(told)
+
+
+def _write(result: Ranking | Probe, path: Path) -> None:
+    with disk_space():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        result.save(path)

@@ -1,0 +1,110 @@
+"""AnalysisService: rankings of neurons and probes, made of activation sets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from google.longrunning import operations_pb2
+from google.protobuf import empty_pb2
+from patchclamp.v1 import activations_pb2, analysis_pb2, analysis_pb2_grpc
+
+from patchclamp_service.analysis_messages import listed_methods
+from patchclamp_service.probe_jobs import ProbeJobs
+from patchclamp_service.ranking_exports import export
+from patchclamp_service.ranking_jobs import RankingJobs
+from patchclamp_service.rankings import Rankings
+from patchclamp_service.result_files import ResultFiles
+
+__all__ = ["AnalysisServicer"]
+
+
+class AnalysisServicer(analysis_pb2_grpc.AnalysisServiceServicer):
+    """Starts analyses, and hands out what they have made."""
+
+    def __init__(
+        self,
+        rankings: Rankings,
+        probes: ResultFiles[analysis_pb2.Probe],
+        ranking_jobs: RankingJobs,
+        probe_jobs: ProbeJobs,
+    ) -> None:
+        self._rankings = rankings
+        self._probes = probes
+        self._ranking_jobs = ranking_jobs
+        self._probe_jobs = probe_jobs
+
+    async def ListMethods(
+        self, request: analysis_pb2.ListMethodsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> analysis_pb2.ListMethodsResponse:
+        """All methods."""
+        return analysis_pb2.ListMethodsResponse(methods=listed_methods())
+
+    async def RankNeurons(
+        self, request: analysis_pb2.RankNeuronsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> operations_pb2.Operation:
+        """An operation that makes a ranking."""
+        return await self._ranking_jobs.start(request)
+
+    async def GetRanking(
+        self, request: analysis_pb2.GetRankingRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> analysis_pb2.Ranking:
+        """One ranking with its best neurons."""
+        return await self._rankings.get(request.name, request.top)
+
+    async def ListRankings(
+        self, request: analysis_pb2.ListRankingsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> analysis_pb2.ListRankingsResponse:
+        """A page of rankings, without their neurons."""
+        found, following = await self._rankings.files.list(request.page_size, request.page_token)
+        return analysis_pb2.ListRankingsResponse(rankings=found, next_page_token=following)
+
+    async def DeleteRanking(
+        self, request: analysis_pb2.DeleteRankingRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> empty_pb2.Empty:
+        """Row and file."""
+        await self._rankings.files.delete(request.name)
+        return empty_pb2.Empty()
+
+    async def ExportRanking(
+        self, request: analysis_pb2.ExportRankingRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncGenerator[activations_pb2.FileChunk]:
+        """All scores."""
+        _, ranking = await self._rankings.open(request.name, "name")
+        async with aclosing(export(ranking, request.format)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def TrainProbe(
+        self, request: analysis_pb2.TrainProbeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> operations_pb2.Operation:
+        """An operation that makes a probe."""
+        return await self._probe_jobs.train(request)
+
+    async def EvaluateProbe(
+        self, request: analysis_pb2.EvaluateProbeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> operations_pb2.Operation:
+        """An operation that judges a probe."""
+        return await self._probe_jobs.evaluate(request)
+
+    async def GetProbe(
+        self, request: analysis_pb2.GetProbeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> analysis_pb2.Probe:
+        """One probe."""
+        return await self._probes.get(request.name)
+
+    async def ListProbes(
+        self, request: analysis_pb2.ListProbesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> analysis_pb2.ListProbesResponse:
+        """A page of probes."""
+        found, following = await self._probes.list(request.page_size, request.page_token)
+        return analysis_pb2.ListProbesResponse(probes=found, next_page_token=following)
+
+    async def DeleteProbe(
+        self, request: analysis_pb2.DeleteProbeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> empty_pb2.Empty:
+        """Row and file."""
+        await self._probes.delete(request.name)
+        return empty_pb2.Empty()

@@ -1,0 +1,343 @@
+"""Rankings and probes: what the client sends, and what it makes of the replies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.longrunning import operations_pb2
+from google.protobuf import empty_pb2, struct_pb2, text_format
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from patchclamp import (
+    DataLoss,
+    Method,
+    ProtocolError,
+    Ranking,
+    ScoredNeuron,
+    ablate,
+    add,
+    clip,
+    scale,
+    set_,
+    set_to_mean,
+)
+from patchclamp.v1 import activations_pb2
+from patchclamp.v1 import analysis_pb2 as v1
+
+from tests.clients.halves import Half
+from tests.clients.scripted import Script
+from tests.clients.shell import Shell
+
+NEURONS = [
+    v1.ScoredNeuron(site="layers.1.mlp", index=7, score=3),
+    v1.ScoredNeuron(site="layers.0.mlp", index=1, score=2.5),
+    v1.ScoredNeuron(site="layers.1.mlp", index=2, score=0.5),
+]
+RANKING = v1.Ranking(
+    name="rankings/a",
+    method="probeless",
+    label="upos",
+    neurons=NEURONS,
+    distribution=[v1.SiteCount(site="layers.0.mlp", count=1), v1.SiteCount(site="layers.1.mlp", count=2)],
+    classes=[v1.ClassRanking(label="NOUN", neurons=NEURONS[1:])],
+    activation_set="activationSets/a",
+    create_time=Timestamp(seconds=1_700_000_000),
+    neuron_count=8,
+    row_count=1500,
+    notes=["left out: 1 masked rows"],
+)
+RANKING.parameters.update({"seed": 1})
+PROBE = v1.Probe(
+    name="probes/a", label="upos", classes=["NOUN", "VERB"], neuron_count=8, sites=RANKING.distribution, row_count=9
+)
+EVALUATION = v1.ProbeEvaluation(
+    probe="probes/a",
+    activation_set="activationSets/b",
+    accuracy=0.75,
+    majority=0.5,
+    macro_f1=0.7,
+    row_count=8,
+    classes=[v1.ClassEvaluation(label="NOUN", precision=0.8, recall=0.6, f1=0.7, count=8)],
+)
+METHOD = v1.Method(
+    name="probeless",
+    summary="Distances of means.",
+    supervised=True,
+    parameters=[
+        v1.MethodParameter(name="seed", type="int", default=struct_pb2.Value(number_value=0), min=0),
+        v1.MethodParameter(name="how", type="choice", default=struct_pb2.Value(string_value="x"), choices=["x", "y"]),
+    ],
+)
+DATA = b"site,index,score\nlayers.0.mlp,1,2.5\n"
+
+
+def done(message: Message) -> operations_pb2.Operation:
+    response = AnyMessage()
+    response.Pack(message)
+    return operations_pb2.Operation(name="operations/x", done=True, response=response)
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def rows(out: str) -> list[str]:
+    return [" ".join(line.split()) for line in out.splitlines()]
+
+
+async def test_the_methods(script: Script, half: Half) -> None:
+    script.reply("ListMethods", v1.ListMethodsResponse(methods=[METHOD]))
+    async with half.client(script.target) as client:
+        (method,) = await half.wait(client.analysis.methods)
+    assert isinstance(method, Method)
+    assert [(each.default, each.min, each.max) for each in method.parameters] == [(0, 0, None), ("x", None, None)]
+    assert method.parameters[1].choices == ("x", "y")
+
+
+async def test_rank_sends_what_it_is_given(script: Script, half: Half) -> None:
+    script.reply("RankNeurons", done(RANKING))
+    async with half.client(script.target) as client:
+        operation = await half.wait(
+            client.analysis.rank,
+            "activationSets/a",
+            method="linear_probe",
+            label="upos",
+            parameters={"grid": (1, 2), "seed": 3, "compat": "neurox", "standardise": False},
+            sites=["layers.*.mlp"],
+            top=5,
+            id="a",
+            request_id="r",
+        )
+        ranking = await half.wait(operation.result)
+    wire = """
+        activation_set: "activationSets/a" label: "upos" method: "linear_probe" sites: "layers.*.mlp" top: 5
+        ranking_id: "a" request_id: "r"
+    """
+    expected = text_format.Parse(wire, v1.RankNeuronsRequest())
+    expected.parameters.update({"grid": [1, 2], "seed": 3, "compat": "neurox", "standardise": False})
+    assert script.requests == [expected]
+    assert (ranking.name, ranking.parameters, ranking.notes) == ("rankings/a", {"seed": 1}, tuple(RANKING.notes))
+    assert ranking.neurons[0] == ScoredNeuron("layers.1.mlp", 7, 3)
+    assert ranking.distribution == {"layers.0.mlp": 1, "layers.1.mlp": 2}
+
+
+async def test_parameters_that_the_wire_has_no_form_for(script: Script, half: Half) -> None:
+    async with half.client(script.target) as client:
+        with pytest.raises(TypeError, match="'seed'"):
+            await half.wait(client.analysis.rank, "activationSets/a", method="iou", parameters={"seed": object()})
+    assert script.requests == []
+
+
+@pytest.mark.parametrize(("method", "fields"), [("rank", {"method": "iou"}), ("train_probe", {})])
+async def test_a_string_is_no_list_of_sites(script: Script, half: Half, method: str, fields: dict[str, str]) -> None:
+    async with half.client(script.target) as client:
+        with pytest.raises(TypeError, match="give a list"):
+            await half.wait(getattr(client.analysis, method), "activationSets/a", sites="x", **fields)
+
+
+async def test_a_probe_is_trained_and_judged(script: Script, half: Half) -> None:
+    script.reply("TrainProbe", done(PROBE))
+    script.reply("EvaluateProbe", done(EVALUATION))
+    async with half.client(script.target) as client:
+        work = await half.wait(
+            client.analysis.train_probe, "activationSets/a", ranking=Ranking.from_proto(RANKING), top=2, request_id="r"
+        )
+        probe = await half.wait(work.result)
+        work = await half.wait(client.analysis.evaluate_probe, probe, "activationSets/b", request_id="s")
+        found = await half.wait(work.result)
+    wire = 'activation_set: "activationSets/a" parameters {} ranking: "rankings/a" top: 2 request_id: "r"'
+    assert script.requests[0] == text_format.Parse(wire, v1.TrainProbeRequest())
+    wire = 'probe: "probes/a" activation_set: "activationSets/b" request_id: "s"'
+    assert script.requests[1] == text_format.Parse(wire, v1.EvaluateProbeRequest())
+    assert (probe.classes, probe.sites) == (("NOUN", "VERB"), {"layers.0.mlp": 1, "layers.1.mlp": 2})
+    assert (found.accuracy, found.classes["NOUN"].recall, found.classes["NOUN"].count) == (0.75, 0.6, 8)
+
+
+async def test_an_operation_that_makes_something_else(script: Script, half: Half) -> None:
+    script.reply("RankNeurons", done(PROBE))
+    async with half.client(script.target) as client:
+        work = await half.wait(client.analysis.rank, "activationSets/a", method="iou")
+        with pytest.raises(ProtocolError, match="a Probe where a Ranking"):
+            await half.wait(work.result)
+
+
+async def test_rankings_are_got_listed_and_deleted(script: Script, half: Half) -> None:
+    script.reply("GetRanking", RANKING)
+    script.reply("ListRankings", v1.ListRankingsResponse(rankings=[RANKING], next_page_token="t"))
+    script.reply("ListRankings", v1.ListRankingsResponse(rankings=[v1.Ranking(name="rankings/b")]))
+    script.reply("DeleteRanking", empty_pb2.Empty())
+    async with half.client(script.target) as client:
+        ranking = await half.wait(client.analysis.rankings.get, "rankings/a", top=3)
+        found = await half.wait(client.analysis.rankings.list)
+        await half.wait(client.analysis.rankings.delete, ranking)
+    assert [each.name for each in found] == ["rankings/a", "rankings/b"]
+    assert script.requests[0] == v1.GetRankingRequest(name="rankings/a", top=3)
+    assert script.requests[2].page_token == "t"
+    assert script.requests[3] == v1.DeleteRankingRequest(name="rankings/a")
+
+
+async def test_probes_are_got_listed_and_deleted(script: Script, half: Half) -> None:
+    script.reply("GetProbe", PROBE)
+    script.reply("ListProbes", v1.ListProbesResponse(probes=[PROBE], next_page_token="t"))
+    script.reply("ListProbes", v1.ListProbesResponse(probes=[v1.Probe(name="probes/b")]))
+    script.reply("DeleteProbe", empty_pb2.Empty())
+    async with half.client(script.target) as client:
+        probe = await half.wait(client.analysis.probes.get, "probes/a")
+        found = await half.wait(client.analysis.probes.list)
+        await half.wait(client.analysis.probes.delete, probe)
+    assert [each.name for each in found] == ["probes/a", "probes/b"]
+    assert (script.requests[2].page_token, script.requests[3].name) == ("t", "probes/a")
+
+
+def chunks(data: bytes = DATA, **fields: Any) -> list[Message]:
+    first: dict[str, Any] = {"total_bytes": len(DATA), "sha256": hashlib.sha256(DATA).hexdigest()} | fields
+    return [activations_pb2.FileChunk(data=data[:5], **first), activations_pb2.FileChunk(data=data[5:], offset=5)]
+
+
+async def test_export(script: Script, half: Half, tmp_path: Path) -> None:
+    script.reply("ExportRanking", *chunks())
+    async with half.client(script.target) as client:
+        path = await half.wait(client.analysis.rankings.export, "rankings/a", tmp_path / "a.csv")
+    assert path.read_bytes() == DATA
+    assert names_in(tmp_path) == ["a.csv"]
+    assert script.requests[0].format == v1.RANKING_FORMAT_CSV
+
+
+@pytest.mark.parametrize("reply", [chunks(b"x" * len(DATA)), chunks()[:1], [], chunks(total_bytes=3)])
+async def test_an_export_that_is_not_whole_leaves_nothing(
+    script: Script, half: Half, tmp_path: Path, reply: list[Message]
+) -> None:
+    script.reply("ExportRanking", *reply)
+    async with half.client(script.target) as client:
+        with pytest.raises(DataLoss):
+            await half.wait(client.analysis.rankings.export, "rankings/a", tmp_path / "a", format="json")
+    assert names_in(tmp_path) == []
+
+
+async def test_export_needs_a_format(script: Script, half: Half, tmp_path: Path) -> None:
+    async with half.client(script.target) as client:
+        with pytest.raises(ValueError, match="'csv' or 'json'"):
+            await half.wait(client.analysis.rankings.export, "rankings/a", tmp_path / "a.txt")
+    assert names_in(tmp_path) == []
+
+
+def test_the_best_neurons() -> None:
+    ranking = Ranking.from_proto(RANKING)
+    assert ranking.top(2) == ranking.neurons[:2]
+    assert [str(neuron) for neuron in ranking.top(1, "NOUN")] == ["layers.0.mlp[1]"]
+    with pytest.raises(ValueError, match="no class 'VERB'; there are NOUN"):
+        ranking.top(1, "VERB")
+    with pytest.raises(ValueError, match=r"4 neurons are wanted, and this holds the best 3; rankings.get"):
+        ranking.top(4)
+    with pytest.raises(ValueError, match=r"holds the best 3$"):
+        ranking.top(9)
+
+
+@pytest.mark.parametrize(
+    ("edits", "wanted"),
+    [
+        (ablate(Ranking.from_proto(RANKING).top(3)), ["ablate layers.1.mlp[7,2]", "ablate layers.0.mlp[1]"]),
+        (scale(Ranking.from_proto(RANKING).top(2), 2), ["scale layers.1.mlp[7] 2", "scale layers.0.mlp[1] 2"]),
+        (set_(Ranking.from_proto(RANKING).top(3), 4), ["set layers.1.mlp[7,2] 4", "set layers.0.mlp[1] 4"]),
+        (add(Ranking.from_proto(RANKING).top(3), [1, 2, 3]), ["add layers.1.mlp[7,2] 1 3", "add layers.0.mlp[1] 2"]),
+        (clip(Ranking.from_proto(RANKING).top(1), min=0), ["clip layers.1.mlp[7] 0 inf"]),
+        (
+            set_to_mean(Ranking.from_proto(RANKING).top(1), "activationSets/a"),
+            ['set_to_mean layers.1.mlp[7] "activationSets/a" "" 1'],
+        ),
+        (ablate([]), []),
+    ],
+)
+def test_neurons_of_a_ranking_are_edited_site_by_site(edits: list[Any], wanted: list[str]) -> None:
+    assert [str(edit) for edit in edits] == wanted
+
+
+def test_a_value_for_each_neuron_or_one() -> None:
+    with pytest.raises(ValueError, match="2 values for 3 neurons"):
+        set_(Ranking.from_proto(RANKING).top(3), [1, 2])
+    with pytest.raises(ValueError, match=r"layers.0.mlp\[1\] is given twice"):
+        ablate([*Ranking.from_proto(RANKING).top(2), ScoredNeuron("layers.0.mlp", 1, 0)])
+
+
+async def test_the_command_methods(script: Script, shell: Shell) -> None:
+    for _ in range(3):
+        script.reply("ListMethods", v1.ListMethodsResponse(methods=[METHOD]))
+    assert rows((await shell.run("methods"))[1])[1] == "probeless yes Distances of means."
+    assert "how choice \"x\" 'x', 'y'" in rows((await shell.run("methods", "probeless"))[1])
+    code, _, err = await shell.run("methods", "x")
+    assert (code, "no method 'x'" in err) == (1, True)
+
+
+async def test_the_command_rank(script: Script, shell: Shell) -> None:
+    script.reply("RankNeurons", done(RANKING))
+    options = [
+        "-m",
+        "linear_probe",
+        "-l",
+        "upos",
+        "-p",
+        "l1=0.5",
+        "-p",
+        "grid=[1,2]",
+        "-p",
+        "solver=lbfgs",
+        "--id",
+        "a",
+    ]
+    code, out, err = await shell.run("rank", "activationSets/a", *options, "-s", "layers.1.mlp", "--top", "3")
+    assert (code, err) == (0, "left out: 1 masked rows\n")
+    assert rows(out)[1] == "rankings/a probeless upos activationSets/a 1,500 8"
+    assert rows(out)[3:] == ["1 layers.1.mlp[7] 3", "2 layers.0.mlp[1] 2.5", "3 layers.1.mlp[2] 0.5"]
+    (request,) = script.requests
+    assert dict(request.parameters) == {"l1": 0.5, "grid": request.parameters["grid"], "solver": "lbfgs"}
+    assert (request.top, list(request.sites), request.ranking_id) == (3, ["layers.1.mlp"], "a")
+
+
+async def test_the_command_rank_need_not_wait(script: Script, shell: Shell) -> None:
+    script.reply("RankNeurons", operations_pb2.Operation(name="operations/x"))
+    assert await shell.run("rank", "activationSets/a", "-m", "iou", "--no-wait") == (0, "operations/x\n", "")
+
+
+async def test_the_commands_about_rankings(script: Script, shell: Shell, tmp_path: Path) -> None:
+    script.reply("ListRankings", v1.ListRankingsResponse(rankings=[RANKING]))
+    script.reply("GetRanking", RANKING)
+    script.reply("GetRanking", RANKING)
+    script.reply("ExportRanking", *chunks())
+    script.reply("DeleteRanking", empty_pb2.Empty())
+    assert json.loads((await shell.run("rankings", "list", "--json"))[1])[0]["name"] == "rankings/a"
+    _, out, _ = await shell.run("rankings", "get", "rankings/a", "--label", "NOUN")
+    assert rows(out)[3:] == ["1 layers.0.mlp[1] 2.5", "2 layers.1.mlp[2] 0.5"]
+    assert (await shell.run("rankings", "get", "rankings/a", "--label", "X"))[0] == 1
+    path = tmp_path / "a.csv"
+    assert (await shell.run("rankings", "export", "rankings/a", "-o", str(path)))[1] == f"{path}\n"
+    assert await shell.run("rankings", "delete", "rankings/a") == (0, "", "")
+
+
+async def test_the_commands_about_probes(script: Script, shell: Shell) -> None:
+    script.reply("TrainProbe", done(PROBE))
+    script.reply("EvaluateProbe", done(EVALUATION))
+    script.reply("ListProbes", v1.ListProbesResponse(probes=[PROBE]))
+    script.reply("GetProbe", PROBE)
+    script.reply("DeleteProbe", empty_pb2.Empty())
+    _, out, _ = await shell.run("probes", "train", "activationSets/a", "--ranking", "rankings/a", "--top", "2")
+    assert rows(out)[-2:] == ["layers.0.mlp 1", "layers.1.mlp 2"]
+    _, out, _ = await shell.run("probes", "evaluate", "probes/a", "activationSets/b")
+    assert rows(out)[1:] == [
+        "NOUN 0.8000 0.6000 0.7000 8",
+        "accuracy 0.7500 (guessing: 0.5000), macro F1 0.7000",
+        "over 8 rows",
+    ]
+    assert "probes/a" in (await shell.run("probes", "list"))[1]
+    assert json.loads((await shell.run("probes", "get", "probes/a", "--json"))[1])["classes"] == ["NOUN", "VERB"]
+    assert await shell.run("probes", "delete", "probes/a") == (0, "", "")
+
+
+async def test_waiting_for_an_evaluation_prints_it(script: Script, shell: Shell) -> None:
+    script.reply("GetOperation", done(EVALUATION))
+    _, out, _ = await shell.run("operations", "wait", "operations/x")
+    assert json.loads(out)["accuracy"] == 0.75

@@ -1,0 +1,391 @@
+"""Rankings and probes over a real port: made of activation sets, read, exported, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import hashlib
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from google.longrunning import operations_pb2
+from google.protobuf import struct_pb2
+from google.rpc import code_pb2, error_details_pb2
+from patchclamp.v1 import activations_pb2 as activations
+from patchclamp.v1 import analysis_pb2 as v1
+from patchclamp.v1 import analysis_pb2_grpc, common_pb2
+from patchclamp.v1 import inference_pb2 as inference
+from patchclamp.v1 import intervention_pb2 as edits
+from patchclamp_analysis.data import Data
+from patchclamp_analysis.methods import METHODS
+from patchclamp_analysis.probe import Probe
+
+from tests.service.test_activation_sets import Client
+from tests.service.test_server import refused, running
+from tests.service.work import metadata
+from tests.tiny import save_tiny
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LLAMA = "models/tiny-llama"
+SET = "activationSets/words"
+SENTENCES = [["the", "nurse", "said"], ["she", "was", "late"], ["the", "doctor", "was", "busy"], ["he", "said"]] * 12
+TAGS = [["DET", "NOUN", "VERB"], ["PRON", "VERB", "ADJ"], ["DET", "NOUN", "VERB", "ADJ"], ["PRON", "VERB"]] * 12
+# A probe that would train for hours.
+ENDLESS = {"epochs": 100_000, "dev_share": 0, "batch": 1}
+
+
+class Analyst(Client):
+    """Stubs of one server, and what the tests ask of it."""
+
+    @property
+    def analysis(self) -> Any:
+        return analysis_pb2_grpc.AnalysisServiceStub(self.channel)
+
+    async def rank(self, method: str = "probeless", parameters: Any = None, **fields: Any) -> Any:
+        own = {"activation_set": SET, "label": "upos", "method": method, "parameters": struct(parameters)}
+        given: dict[str, Any] = own | fields
+        return await self.analysis.RankNeurons(v1.RankNeuronsRequest(**given))
+
+    async def ranked(self, *arguments: Any, **fields: Any) -> Any:
+        return self.result(await self.ended(await self.rank(*arguments, **fields)), v1.Ranking)
+
+    async def train(self, parameters: Any = None, **fields: Any) -> Any:
+        own = {"activation_set": SET, "label": "upos", "parameters": struct(parameters)}
+        given: dict[str, Any] = own | fields
+        return await self.analysis.TrainProbe(v1.TrainProbeRequest(**given))
+
+    async def trained(self, *arguments: Any, **fields: Any) -> Any:
+        return self.result(await self.ended(await self.train(*arguments, **fields)), v1.Probe)
+
+    async def evaluated(self, probe: str, activation_set: str = SET) -> Any:
+        request = v1.EvaluateProbeRequest(probe=probe, activation_set=activation_set)
+        return self.result(await self.ended(await self.analysis.EvaluateProbe(request)), v1.ProbeEvaluation)
+
+    async def running(self, operation: operations_pb2.Operation, stage: str) -> None:
+        """Once the operation has come to a stage."""
+        async with asyncio.timeout(60):
+            while metadata(operation).stage != stage:
+                assert not operation.done, operation.error
+                await asyncio.sleep(0.05)
+                operation = await self.operations.GetOperation(operations_pb2.GetOperationRequest(name=operation.name))
+
+    async def cancelled(self, operation: operations_pb2.Operation) -> str:
+        await self.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=operation.name))
+        return str(code_pb2.Code.Name((await self.ended(operation)).error.code))
+
+    async def exported(self, name: str, form: Any) -> str:
+        request = v1.ExportRankingRequest(name=name, format=form)
+        chunks = [chunk async for chunk in self.analysis.ExportRanking(request)]
+        data = b"".join(chunk.data for chunk in chunks)
+        assert (chunks[0].total_bytes, chunks[0].sha256) == (len(data), hashlib.sha256(data).hexdigest())
+        return data.decode()
+
+    def files(self, folder: str) -> list[str]:
+        return sorted(path.name for path in (self.folder / folder).glob("*"))
+
+    def result(self, operation: operations_pb2.Operation, kind: type) -> Any:
+        found = kind()
+        assert operation.response.Unpack(found), operation.error
+        return found
+
+
+def struct(parameters: dict[str, Any] | None) -> struct_pb2.Struct:
+    message = struct_pb2.Struct()
+    message.update(parameters or {})
+    return message
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("analysis")
+    for name in ("llama", "bert"):
+        save_tiny(name, folder / "models" / f"tiny-{name}")
+    return folder
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(folder: Path) -> AsyncIterator[Analyst]:
+    async with running(folder / "models", data_dir=folder / "data") as server:
+        client = Analyst(server.channel, folder / "data")
+        await client.upload("words", SENTENCES, upos=TAGS, upper=[[tag[:1] for tag in tags] for tags in TAGS])
+        await client.upload("plain", SENTENCES[:4])
+        sites = ["layers.*.residual", "layers.1.neurons"]
+        await client.made("corpora/words", activation_set_id="words", model=LLAMA, sites=sites)
+        await client.made("corpora/plain", activation_set_id="plain", model=LLAMA, sites=["embeddings"])
+        await client.made("corpora/words", activation_set_id="bert", sites=["layers.*.residual"])
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def data(client: Analyst, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Data]:
+    """What the set holds."""
+    with await client.downloaded(SET, tmp_path_factory.mktemp("data") / "set.h5") as stored:
+        yield Data.from_activation_set(stored, "upos")
+
+
+async def test_the_methods_are_those_of_the_library(client: Analyst) -> None:
+    methods = {method.name: method for method in (await client.analysis.ListMethods(v1.ListMethodsRequest())).methods}
+    assert list(methods) == sorted(METHODS)
+    probe = methods["linear_probe"]
+    (l1,) = (parameter for parameter in probe.parameters if parameter.name == "l1")
+    assert (l1.type, l1.default.number_value, l1.min, l1.HasField("max")) == ("float", 3e-4, 0, False)
+    assert (probe.supervised, probe.kind) == (True, v1.METHOD_KIND_CONCEPT_TO_NEURONS)
+    assert methods["variance"].kind == v1.METHOD_KIND_UNSUPERVISED
+
+
+@pytest.mark.parametrize("method", ["probeless", "mean_select"])
+async def test_a_ranking_is_what_the_library_finds(client: Analyst, data: Data, method: str) -> None:
+    ranking = await client.ranked(method, top=7)
+    wanted = METHODS[method]().rank(data)
+    assert [(each.site, each.index) for each in ranking.neurons] == [(n.site, n.index) for n in wanted.top(7)]
+    np.testing.assert_allclose([each.score for each in ranking.neurons], [n.score for n in wanted.top(7)], rtol=1e-5)
+    assert [each.label for each in ranking.classes] == list(wanted.classes)
+    for found in ranking.classes:
+        assert [each.index for each in found.neurons] == [n.index for n in wanted.top(7, found.label)]
+    assert {each.site: each.count for each in ranking.distribution} == wanted.distribution(7)
+
+
+async def test_what_a_ranking_says_of_itself(client: Analyst) -> None:
+    ranking = await client.ranked("probeless", ranking_id="described", sites=["layers.*.residual"])
+    stored = await client.activations.GetActivationSet(activations.GetActivationSetRequest(name=SET))
+    assert (ranking.name, ranking.method, ranking.label) == ("rankings/described", "probeless", "upos")
+    assert (ranking.activation_set, ranking.activation_set_sha256) == (SET, stored.sha256)
+    assert (ranking.model, ranking.model_digest) == (LLAMA, stored.model_digest)
+    assert ranking.row_count == stored.row_count - stored.masked_count
+    assert ranking.neuron_count == sum(site.width for site in stored.sites if site.site.endswith("residual"))
+    assert len(ranking.neurons) == min(100, ranking.neuron_count)
+    assert await client.analysis.GetRanking(v1.GetRankingRequest(name=ranking.name)) == ranking
+    few = await client.analysis.GetRanking(v1.GetRankingRequest(name=ranking.name, top=3))
+    assert few.neurons == ranking.neurons[:3]
+    (listed,) = [
+        each
+        for each in (await client.analysis.ListRankings(v1.ListRankingsRequest())).rankings
+        if each.name == ranking.name
+    ]
+    ranking.ClearField("neurons")
+    ranking.ClearField("classes")
+    assert listed == ranking
+
+
+async def test_the_best_neurons_can_be_ablated(client: Analyst) -> None:
+    ranking = await client.ranked(sites=["layers.1.neurons"], top=10)
+    chosen = common_pb2.Neurons(site="layers.1.neurons", indices=[each.index for each in ranking.neurons])
+    request = inference.GenerateRequest(model=LLAMA, prompt="the nurse said", max_new_tokens=3)
+    request.interventions.add(neurons=chosen, ablate=edits.Ablate())
+    events = [event async for event in client.inference.Generate(request)]
+    assert events[-1].completed.applied.edits[0].positions_edited > 0
+
+
+async def test_exports_hold_all_scores(client: Analyst, data: Data) -> None:
+    ranking = await client.ranked(top=1)
+    wanted = METHODS["probeless"]().rank(data)
+    rows = list(csv.reader(io.StringIO(await client.exported(ranking.name, v1.RANKING_FORMAT_CSV))))
+    assert rows[0] == ["site", "index", "score", *(f"score {name}" for name in wanted.classes)]
+    assert [(site, int(index)) for site, index, *_ in rows[1:]] == [
+        (n.site, n.index) for n in wanted.top(len(wanted.neurons))
+    ]
+    found = json.loads(await client.exported(ranking.name, v1.RANKING_FORMAT_JSON))
+    expected = json.loads(wanted.to_json())
+    assert [each[:2] for each in found["neurons"]] == [each[:2] for each in expected["neurons"]]
+    assert found.keys() == expected.keys()
+    assert found["classes"].keys() == expected["classes"].keys()
+    assert [len(each) for each in found["classes"].values()] == [len(wanted.neurons)] * len(wanted.classes)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "field"),
+    [
+        ({"method": "probless"}, "UNKNOWN_METHOD", "method"),
+        ({"label": "pos"}, "UNKNOWN_LAYER", "label"),
+        ({"label": ""}, "LAYER_NEEDED", "label"),
+        ({"method": "variance"}, "LABEL_UNUSED", "label"),
+        ({"activation_set": "activationSets/plain", "label": ""}, "LAYER_NEEDED", "label"),
+        ({"sites": ["layers.*.residual", "layers.9.mlp"]}, "UNKNOWN_SITE", "sites[1]"),
+        ({"sites": ["layers.*.heads"]}, "UNKNOWN_SITE", "sites[0]"),
+        ({"method": "linear_probe", "parameters": struct({"l1": -1})}, "INVALID_PARAMETER", "parameters.l1"),
+        ({"method": "linear_probe", "parameters": struct({"l1": "x"})}, "INVALID_PARAMETER", "parameters.l1"),
+        ({"method": "linear_probe", "parameters": struct({"l1": None})}, "INVALID_PARAMETER", "parameters.l1"),
+        ({"method": "linear_probe", "parameters": struct({"l1": float("inf")})}, "INVALID_PARAMETER", "parameters.l1"),
+        ({"method": "linear_probe", "parameters": struct({"alpha": 1})}, "INVALID_PARAMETER", "parameters.alpha"),
+        ({"top": 90_000}, "TOO_MANY_NEURONS", "top"),
+        ({"ranking_id": "../x"}, "INVALID_ID", "ranking_id"),
+    ],
+)
+async def test_what_cannot_work_is_refused_at_once(client: Analyst, fields: Any, reason: str, field: str) -> None:
+    before = client.files("rankings")
+    assert await refused(client.rank(**fields)) == ("INVALID_ARGUMENT", reason, field)
+    assert client.files("rankings") == before
+
+
+async def test_a_refusal_names_the_nearest(client: Analyst) -> None:
+    with pytest.raises(Exception, match="'probless'; the nearest is 'probeless'"):
+        await client.rank("probless")
+
+
+@pytest.mark.parametrize(("fields", "code"), [({"activation_set": "activationSets/no"}, "NOT_FOUND")])
+async def test_what_is_not_there(client: Analyst, fields: Any, code: str) -> None:
+    assert (await refused(client.rank(**fields)))[0] == code
+
+
+@pytest.mark.parametrize("rpc", ["GetRanking", "DeleteRanking", "ExportRanking", "GetProbe", "DeleteProbe"])
+async def test_names_of_nothing(client: Analyst, rpc: str) -> None:
+    collection = "probes" if rpc.endswith("Probe") else "rankings"
+    call = getattr(client.analysis, rpc)
+    kind = getattr(v1, f"{rpc}Request")
+    assert (await refused(call(kind(name=f"{collection}/no"))))[0] == "NOT_FOUND"
+    assert (await refused(call(kind(name="activationSets/words"))))[:2] == ("INVALID_ARGUMENT", "INVALID_NAME")
+
+
+async def test_what_only_the_data_shows_fails_the_operation(client: Analyst) -> None:
+    await client.upload("one", SENTENCES[:2], kind=[["a"] * 3, ["a"] * 3])
+    await client.made("corpora/one", activation_set_id="one", model=LLAMA, sites=["embeddings"])
+    ended = await client.ended(await client.rank(activation_set="activationSets/one", label="", ranking_id="of-one"))
+    info = error_details_pb2.ErrorInfo()
+    ended.error.details[0].Unpack(info)
+    assert (ended.error.code, info.reason) == (code_pb2.INVALID_ARGUMENT, "BAD_DATA")
+    assert "one class" in ended.error.message
+    assert [name for name in client.files("rankings") if name.startswith("of-one")] == []
+
+
+async def test_the_same_request_is_the_same_operation(client: Analyst) -> None:
+    first, second = [await client.rank(request_id="mine", ranking_id="once") for _ in range(2)]
+    assert first.name == second.name
+    await client.ended(first)
+    assert (await refused(client.rank("iou", request_id="mine", ranking_id="twice")))[0] == "ALREADY_EXISTS"
+    assert (await refused(client.rank(ranking_id="once")))[0] == "ALREADY_EXISTS"
+
+
+async def test_a_cancelled_ranking_leaves_nothing_and_lets_go_of_its_set(client: Analyst) -> None:
+    await client.made("corpora/words", activation_set_id="held", model=LLAMA, sites=["embeddings"])
+    held = "activationSets/held"
+    operation = await client.rank("linear_probe", ENDLESS, activation_set=held, ranking_id="never")
+    await client.running(operation, "ranking")
+    delete = activations.DeleteActivationSetRequest(name=held)
+    code, reason, _ = await refused(client.activations.DeleteActivationSet(delete))
+    assert (code, reason) == ("FAILED_PRECONDITION", "RESOURCE_IN_USE")
+    assert await client.cancelled(operation) == "CANCELLED"
+    assert [name for name in client.files("rankings") if "never" in name] == []
+    await client.activations.DeleteActivationSet(delete)
+
+
+async def test_a_deleted_ranking_is_gone(client: Analyst) -> None:
+    ranking = await client.ranked(ranking_id="gone")
+    await client.analysis.DeleteRanking(v1.DeleteRankingRequest(name=ranking.name))
+    assert (await refused(client.analysis.GetRanking(v1.GetRankingRequest(name=ranking.name))))[0] == "NOT_FOUND"
+    assert [name for name in client.files("rankings") if name.startswith("gone@")] == []
+
+
+async def test_what_a_killed_writer_left_is_removed_with_the_next(client: Analyst) -> None:
+    (client.folder / "rankings").mkdir(exist_ok=True)
+    for name in (".left@1.npz.0123", "left@1.npz"):
+        (client.folder / "rankings" / name).write_bytes(b"half")
+    ranking = await client.ranked(ranking_id="left")
+    assert await client.analysis.GetRanking(v1.GetRankingRequest(name=ranking.name)) == ranking
+    assert [name for name in client.files("rankings") if "left@1.npz" in name] == []
+
+
+async def test_a_ranking_whose_file_is_not_whole(client: Analyst) -> None:
+    ranking = await client.ranked(ranking_id="cut")
+    (path,) = (client.folder / "rankings").glob("cut@*")
+    path.write_bytes(path.read_bytes()[:-100])
+    for number in range(2):  # until it is in memory no more
+        await client.ranked(ranking_id=f"other-{number}")
+    found = await refused(client.analysis.GetRanking(v1.GetRankingRequest(name=ranking.name)))
+    assert found[:2] == ("DATA_LOSS", "DATA_LOST")
+
+
+async def test_a_probe_knows_the_words(client: Analyst, data: Data) -> None:
+    probe = await client.trained(probe_id="upos")
+    assert (probe.name, probe.label, list(probe.classes)) == ("probes/upos", "upos", list(data.classes))
+    assert probe.neuron_count == sum(site.count for site in probe.sites) == len(data.neurons)
+    assert (probe.parameters["l2"], probe.activation_set) == (0.01, SET)
+    assert probe == await client.analysis.GetProbe(v1.GetProbeRequest(name=probe.name))
+    assert probe in (await client.analysis.ListProbes(v1.ListProbesRequest())).probes
+    found = await client.evaluated(probe.name)
+    (path,) = (client.folder / "probes").glob("upos@*.safetensors")
+    predicted = Probe.load(path).predict(data)
+    assert found.accuracy == pytest.approx((predicted == data.y).mean())
+    assert found.majority == pytest.approx(data.counts.max() / len(data))
+    for number, each in enumerate(found.classes):
+        assert (each.label, each.count) == (data.classes[number], data.counts[number])
+        assert each.recall == pytest.approx((predicted == number)[data.y == number].mean())
+        assert each.precision == pytest.approx((data.y == number)[predicted == number].mean())
+    assert found.macro_f1 == pytest.approx(np.mean([each.f1 for each in found.classes]))
+    assert found.accuracy > found.majority
+
+
+async def test_a_probe_on_the_best_neurons_of_a_ranking(client: Analyst) -> None:
+    ranking = await client.ranked(ranking_id="best", top=5)
+    probe = await client.trained(ranking=ranking.name, top=5)
+    (path,) = (client.folder / "probes").glob(f"{probe.name.partition('/')[2]}@*")
+    read = {(neuron.site, neuron.index) for neuron in Probe.load(path).neurons}
+    assert read == {(each.site, each.index) for each in ranking.neurons}
+    assert {each.site: each.count for each in probe.sites} == {e.site: e.count for e in ranking.distribution if e.count}
+    assert (await client.evaluated(probe.name)).row_count == ranking.row_count
+
+
+async def test_classes_that_the_probe_does_not_know_are_wrong(client: Analyst) -> None:
+    await client.upload("known", SENTENCES[:8], kind=[["a", "b", "a", "b"][: len(s)] for s in SENTENCES[:8]])
+    await client.upload("more", SENTENCES[:8], kind=[["a", "c", "c", "c"][: len(s)] for s in SENTENCES[:8]])
+    for name in ("known", "more"):
+        await client.made(f"corpora/{name}", activation_set_id=name, model=LLAMA, sites=["layers.1.residual"])
+    probe = await client.trained(activation_set="activationSets/known", label="")
+    found = await client.evaluated(probe.name, "activationSets/more")
+    (c,) = (each for each in found.classes if each.label == "c")
+    assert (c.recall, c.precision, c.f1) == (0, 0, 0)
+    assert found.accuracy <= 1 - c.count / found.row_count
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "field"),
+    [
+        ({"parameters": struct({"solver": "sgd"})}, "INVALID_PARAMETER", "parameters.solver"),
+        ({"top": 5}, "NO_RANKING", "top"),
+        ({"ranking": "rankings/probed"}, "OUT_OF_RANGE", "top"),
+        ({"ranking": "rankings/probed", "top": 100_000}, "OUT_OF_RANGE", "top"),
+        ({"ranking": "rankings/probed", "top": 5, "sites": ["layers.1.neurons"]}, "TWO_CHOICES", "sites"),
+        ({"ranking": "probes/x", "top": 5}, "INVALID_NAME", "ranking"),
+    ],
+)
+async def test_a_probe_that_cannot_be_is_refused_at_once(client: Analyst, fields: Any, reason: str, field: str) -> None:
+    if not [name for name in client.files("rankings") if name.startswith("probed@")]:
+        await client.ranked(ranking_id="probed")
+    assert await refused(client.train(**fields)) == ("INVALID_ARGUMENT", reason, field)
+
+
+async def test_neurons_of_another_model_are_refused(client: Analyst) -> None:
+    ranking = await client.ranked(ranking_id="llamas")
+    bert = client.train(activation_set="activationSets/bert", ranking=ranking.name, top=5)
+    assert (await refused(bert))[:2] == ("FAILED_PRECONDITION", "ANOTHER_MODEL")
+    probe = await client.trained(probe_id="llamas", sites=["layers.0.residual"])
+    request = v1.EvaluateProbeRequest(probe=probe.name, activation_set="activationSets/bert")
+    assert (await refused(client.analysis.EvaluateProbe(request)))[:2] == ("FAILED_PRECONDITION", "ANOTHER_MODEL")
+    request.activation_set = "activationSets/plain"
+    assert (await refused(client.analysis.EvaluateProbe(request)))[1:] == ("UNKNOWN_SITE", "activation_set")
+
+
+async def test_a_restart_keeps_rankings_and_goes_on_with_work(folder: Path) -> None:
+    data = folder / "restarted"
+    async with running(folder / "models", data_dir=data) as server:
+        client = Analyst(server.channel, data)
+        await client.upload("words", SENTENCES, upos=TAGS)
+        await client.made("corpora/words", activation_set_id="words", model=LLAMA, sites=["embeddings"])
+        ranking = await client.ranked(ranking_id="kept")
+        operation = await client.rank("linear_probe", ENDLESS, ranking_id="again")
+        await client.running(operation, "ranking")
+    async with running(folder / "models", data_dir=data) as server:
+        client = Analyst(server.channel, data)
+        assert await client.analysis.GetRanking(v1.GetRankingRequest(name=ranking.name)) == ranking
+        operation = await client.operations.GetOperation(operations_pb2.GetOperationRequest(name=operation.name))
+        await client.running(operation, "ranking")
+        operation = await client.operations.GetOperation(operations_pb2.GetOperationRequest(name=operation.name))
+        assert metadata(operation).attempt == 2
+        assert await client.cancelled(operation) == "CANCELLED"
+        assert await client.ranked(ranking_id="again")
