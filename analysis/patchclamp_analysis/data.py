@@ -264,10 +264,9 @@ class Data:
         order = np.random.default_rng(seed).permutation(len(sizes))
         second = np.zeros(len(sizes), bool)
         second[order[np.cumsum(sizes[order]) <= share * len(self)]] = True
-        for number in np.unique(self.y):
-            of_class = groups[self.y == number]
-            if second[of_class].all():
-                second[of_class[0]] = False
+        here = np.bincount(self.y[~second[groups]] + 1, minlength=len(self.classes) + 1)
+        for number in np.flatnonzero((here == 0) & (np.bincount(self.y + 1, minlength=len(here)) > 0)) - 1:
+            second[groups[np.argmax(self.y == number)]] = False
         chosen = second[groups]
         if chosen.all() or not chosen.any():
             raise BadData(f"{len(self)} rows cannot be split: a share of {share:g} leaves one part empty")

@@ -29,6 +29,14 @@ def test_classes_are_sorted_strings():
     assert data.counts.tolist() == [1, 1, 2]
 
 
+@pytest.mark.parametrize("labels", [pd.Series(["b", None, "a"]), pd.Categorical(["b", None, "a"]), ["b", np.nan, "a"]])
+def test_labels_of_other_kinds(labels):
+    labels = np.array(labels, dtype=object) if isinstance(labels, list) else labels
+    data = Data.from_arrays(np.zeros((3, 1)), labels)
+    assert data.classes == ("a", "b")
+    assert data.unlabelled == 1
+
+
 def test_classes_that_are_numbers_are_sorted_as_numbers():
     data = Data.from_arrays(np.zeros((3, 1)), [10, 9, -1])
     assert data.classes == ("-1", "9", "10")

@@ -15,7 +15,7 @@ from torch import Tensor
 from .door import Door, at_most, check_words, width_of
 from .errors import EngineFailure, InvalidRequest, PatchclampError
 from .plan import Counts
-from .pooling import pooled, to_numpy
+from .pooling import Pool, pool, to_numpy
 from .programs import Demand
 from .requests import ExtractRequest, Limits, Pooling, SentenceActivations
 from .runners import Outcome
@@ -77,7 +77,9 @@ class ExtractWork(EngineWork):
 
     def _sentence(self, number: int, parts: Parts) -> SentenceActivations:
         tokens, target = self.sentences[number], self.targets[number]
-        captured = {site.name: self._array(site, parts[site.name], number) for site in self.sites}
+        device = parts[self.sites[0].name][0].device
+        pools = {reads: pool(each.rows, self.pooling, device) for reads, each in ((True, tokens), (False, target))}
+        captured = {site.name: self._array(site, parts[site.name], pools[site.reads_prompt]) for site in self.sites}
         return SentenceActivations(
             number,
             tokens.names,
@@ -87,10 +89,9 @@ class ExtractWork(EngineWork):
             target_masked=_masked(target),
         )
 
-    def _array(self, site: Site, parts: Sequence[Tensor], number: int) -> npt.NDArray[np.generic]:
-        tokens = (self.sentences if site.reads_prompt else self.targets)[number]
+    def _array(self, site: Site, parts: Sequence[Tensor], pooled: Pool) -> npt.NDArray[np.generic]:
         rows = parts[0] if len(parts) == 1 else torch.cat(list(parts))
-        return to_numpy(pooled(rows, tokens.rows, self.pooling), self.request.dtype, site.name)
+        return to_numpy(pooled(rows), self.request.dtype, site.name)
 
     def _send_ready(self, last: bool) -> None:
         events = []
