@@ -46,7 +46,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="A directory, made 
 
 def evaluate(
     file: Annotated[Path, typer.Argument(metavar="SET", help="An activation set to train probes on.")],
-    ranking: Annotated[Path, typer.Argument(help="What `rank` wrote, a .npz file.")],
+    ranking: Annotated[Path, typer.Argument(metavar="RANKING", help="What `rank` wrote, a .npz file.")],
     output: Output,
     label: Label,
     test: TestSet,

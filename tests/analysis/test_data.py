@@ -93,6 +93,17 @@ def test_what_float32_cannot_hold_is_refused():
         data.matrix()
 
 
+def test_every_half_is_itself():
+    halves = np.arange(65536, dtype=np.uint16).view(np.float16)
+    finite = np.isfinite(halves)
+    values = np.column_stack((halves[finite], halves[finite]))
+    for kept in (values, values[::-1, :1], np.asfortranarray(values)):
+        assert np.array_equal(Data.from_arrays(kept).matrix().view(np.uint32), kept.astype(np.float32).view(np.uint32))
+    for wrong in halves[~finite]:
+        with pytest.raises(BadData, match=r"neurons\[0\], row 1: the activation is (nan|-?inf)"):
+            Data.from_arrays(np.array([[0.0], [wrong]], np.float16)).matrix()
+
+
 def test_large_values_that_are_numbers_are_not():
     data = Data.from_arrays(np.full((2, 3), 3e38, np.float32))
     assert (data.matrix() == np.float32(3e38)).all()
@@ -281,7 +292,6 @@ def test_neurons_know_their_sites():
     assert neurons.site_numbers.tolist() == [0, 1, 1]
     assert neurons.indices.tolist() == [1, 0, 2]
     assert neurons.of_site(1) == slice(1, 3)
-    assert not neurons.complete
     assert str(neurons[2]) == "b[2]"
 
 

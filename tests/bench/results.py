@@ -37,6 +37,8 @@ class Plan:
 
 
 MODELS = {"minilm-l6": Plan("float32", 1, 3), "smollm2-135m": Plan("float16", 5, 1)}
+SHARES = (0.9, 0.97)
+COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 400)
 FAST = ("probeless", "linear_probe", "mean_select", "average_precision", "iou", "mutual_information", "variance")
 CLOSED = frozenset({"ADP", "AUX", "CCONJ", "DET", "NUM", "PART", "PRON", "SCONJ"})
 OPEN = frozenset({"ADJ", "ADV", "INTJ", "NOUN", "PROPN", "VERB"})
@@ -91,8 +93,9 @@ def _section(model: str, train: Data, test: Data, methods: Sequence[str], layers
         rankings.append(METHODS[name]().rank(train))
     console.print(f"{model}: probes")
     comparison = compare_rankings(rankings, train, test, Evaluation(seeds=MODELS[model].seeds))
-    by_class = next((ranking for ranking in rankings if ranking.method == "probeless"), rankings[0])
-    return _text(model, train, layers, comparison, by_class, neurons_needed(by_class, train, test))
+    by_class = next((ranking for ranking in rankings if ranking.method == "linear_probe"), rankings[0])
+    needs = neurons_needed(by_class, train, test, counts=COUNTS)
+    return _text(model, train, layers, comparison, by_class, needs)
 
 
 def _text(
@@ -113,7 +116,7 @@ def _text(
         f"Selectivity (accuracy less that on a control task), MI of the top neurons as part of H(y), and agreement "
         f"with the other methods, at {comparison.counts[-1]} neurons:",
         _table(_others(comparison)),
-        f"**Neurons a class needs** to reach 97 % of the oracle's F1 (its best ones by `{by_class.method}`, a probe "
+        f"**Neurons a class needs** to reach a part of the oracle's F1 (its best ones by `{by_class.method}`, a probe "
         "against all other classes):",
         _table(_of_classes(needs)),
         _echo(comparison, needs),
@@ -157,32 +160,37 @@ def _information(evaluation: RankingEvaluation, count: int) -> float:
     return found[0] if found else float("nan")
 
 
+def _needed(need: ClassNeed, share: float) -> float:
+    """The fewest neurons that reach a part of the oracle's F1; infinite where none of the numbers does."""
+    return next((count for count, score in need.reached if score >= share * need.oracle), float("inf"))
+
+
 def _of_classes(needs: Sequence[ClassNeed]) -> pd.DataFrame:
-    kinds = {
-        name: "closed" if name in CLOSED else "open" if name in OPEN else "other" for name in (n.name for n in needs)
-    }
-    ordered = sorted(needs, key=lambda need: (kinds[need.name], need.needed or 10**9))
-    rows = {
-        need.name: [kinds[need.name], need.rows, f"{need.oracle:.3f}", need.needed or f"over {need.reached[-1][0]}"]
-        for need in ordered
-    }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["kind", "test words", "oracle F1", "neurons"])
+    rows = []
+    for need in needs:
+        kind = "closed" if need.name in CLOSED else "open" if need.name in OPEN else "other"
+        counts = [_needed(need, share) for share in SHARES]
+        shown = [f"over {COUNTS[-1]}" if count == float("inf") else str(count) for count in counts]
+        rows.append(((kind, counts, need.name), [need.name, kind, need.rows, f"{need.oracle:.3f}", *shown]))
+    columns = ["", "kind", "test words", "oracle F1", *(f"for {share:.0%}" for share in SHARES)]
+    return pd.DataFrame([row for _, row in sorted(rows)], columns=columns).set_index("")
 
 
 def _echo(comparison: Comparison, needs: Sequence[ClassNeed]) -> str:
     """What the survey says, and what was found."""
-    medians = []
-    for kind, names in (("closed", CLOSED), ("open", OPEN)):
-        counts = pd.Series([need.needed or float("inf") for need in needs if need.name in names])
-        medians.append(f"{kind} {counts.median():g}")
+    lines = []
+    for share in SHARES:
+        medians = []
+        for kind, names in (("closed", CLOSED), ("open", OPEN)):
+            median = pd.Series([_needed(need, share) for need in needs if need.name in names]).median()
+            medians.append(f"{kind} classes over {COUNTS[-1]}" if median == float("inf") else f"{kind} {median:g}")
+        lines.append(f"Median number of neurons for {share:.0%}: {', '.join(medians)}.")
     first = comparison.evaluations[0]
     count = max(count for count in comparison.counts if count <= 0.1 * first.neurons + 1)
     best = max(comparison.evaluations, key=lambda each: each.score("accuracy", "top", count).mean)
     share = best.score("accuracy", "top", count).mean / first.oracle.mean
-    return (
-        f"Median number of neurons: {', '.join(medians)} classes. Best with {count} neurons "
-        f"({100 * count / first.neurons:.1f} %): `{best.method}`, {100 * share:.1f} % of the oracle."
-    )
+    found = f"`{best.method}`, {100 * share:.1f} % of the oracle"
+    return "\n".join([*lines, f"Best with {count} neurons ({100 * count / first.neurons:.1f} %): {found}."])
 
 
 def _table(frame: pd.DataFrame) -> str:

@@ -52,13 +52,13 @@ def _average(groups: Groups, device: torch.device) -> Pool:
     places = [place for group in groups for place in group]
     flat = _run([(place,) for place in places]) or torch.tensor(places, dtype=torch.long, device=device)
     sizes = torch.tensor([len(group) for group in groups], device=device)
-    owners = torch.repeat_interleave(sizes)
+    owners, divisors = torch.repeat_interleave(sizes), sizes[:, None].float()
 
     def averaged(rows: Tensor) -> Tensor:
         chosen = rows[flat].float()
         sums = chosen.new_zeros((len(groups), rows.shape[1])).index_add_(0, owners, chosen)
         # 0 / 0 is NaN: a word without a token must not look like one.
-        return sums / sizes[:, None]
+        return sums.div_(divisors)
 
     return averaged
 

@@ -23,6 +23,7 @@ from patchclamp_analysis.evaluation import (
     compare_rankings,
     evaluate_ranking,
 )
+from patchclamp_analysis.methods import build, describe
 from patchclamp_analysis.plots import accuracy_plot, image, layers_plot, overlap_plot, save_plot
 from patchclamp_analysis.progress import Progress
 from patchclamp_analysis.report import html_report
@@ -119,6 +120,14 @@ def test_progress_rises_to_the_end(splits: tuple[Data, Data], rankings: list[Ran
 def test_cancel(splits: tuple[Data, Data], rankings: list[Ranking]):
     with pytest.raises(Cancelled):
         compare_rankings(rankings, *splits, QUICK, progress=Progress(cancelled=lambda: True))
+
+
+def test_it_says_what_its_parameters_are():
+    counts = {parameter.name: parameter for parameter in describe(Evaluation).parameters}["counts"]
+    assert counts.default == (10.0, 50.0, 100.0, 0.01, 0.1)
+    assert build(Evaluation, {"counts": [5, 0.5], "seeds": 2.0}) == Evaluation(counts=(5, 0.5), seeds=2)
+    with pytest.raises(BadData, match=r"evaluation\.seeds"):
+        Evaluation(seeds=0)
 
 
 def test_two_rankings_of_one_name(splits: tuple[Data, Data], rankings: list[Ranking]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from patchclamp_service.engine.padding import batches
 from patchclamp_service.engine.plan import Counts, Plan, Vocabulary
@@ -10,6 +10,7 @@ from patchclamp_service.engine.programs import Demand
 from patchclamp_service.engine.scheduler import Segment, Sequence, Work
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 600), max_size=40))
 def test_everyone_is_in_one_batch_and_little_is_filled_up(lengths: list[int]) -> None:
     vocabulary = Vocabulary(None, lambda text: None)  # type: ignore[arg-type, return-value]
