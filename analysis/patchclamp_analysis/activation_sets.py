@@ -40,14 +40,14 @@ class ActivationSet:
         self._file = file
 
     @classmethod
-    def open(cls, path: Path) -> ActivationSet:
+    def open(cls, path: Path | str) -> ActivationSet:
         """Opens a set that is whole.
 
         Raises:
             BadData: It is something else, not whole, damaged, or of a newer version.
             OSError: It cannot be opened.
         """
-        file = SetFile(path)
+        file = SetFile(Path(path))
         try:
             file.check_whole()
         except BaseException:

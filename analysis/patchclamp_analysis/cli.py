@@ -30,7 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _app() -> typer.Typer:
     from .cli_convert import convert
+    from .cli_evaluation import compare, evaluate
     from .cli_extract import extract, merge_shards
+    from .cli_methods import methods, rank
+    from .cli_neurons import clusters, top_words
     from .cli_sets import show
 
     app = typer.Typer(
@@ -45,6 +48,12 @@ def _app() -> typer.Typer:
     app.command("merge")(merge_shards)
     app.command()(convert)
     app.command()(show)
+    app.command()(methods)
+    app.command()(rank)
+    app.command()(evaluate)
+    app.command()(compare)
+    app.command()(clusters)
+    app.command()(top_words)
     return app
 
 

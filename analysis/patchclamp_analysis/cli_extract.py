@@ -85,7 +85,7 @@ def extract(
     device: Annotated[Device, typer.Option(help="What runs the model.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Of a forward pass; 0: as torch finds fit.", min=0)] = 0,
     cache: Annotated[str, typer.Option(help="Where converted models are kept.")] = "~/.cache/patchclamp",
-    ray: Annotated[str, typer.Option(metavar="ADDRESS", help="Run on Ray: HOST:PORT, auto or local.")] = "",
+    ray: Annotated[str, typer.Option(metavar="ADDRESS", help="Run on Ray: HOST:PORT of its head, or local.")] = "",
     actors: Annotated[int, typer.Option(help="With --ray: copies of the model; 0: as many as fit.", min=0)] = 0,
     cpus: Annotated[int, typer.Option(help="With --ray: CPUs of each copy.", min=1)] = 1,
     shard_words: Annotated[

@@ -26,8 +26,9 @@ __all__ = ["Data"]
 
 GIB = 2**30
 LEAST_MEMORY = 2**24
-# Larger blocks fall out of the caches; and sums do not depend on the memory bound.
-_BLOCK_BYTES = 2**20
+# Larger blocks fall out of the caches; of wide ones a few more rows pay. Sums do not depend on the memory bound.
+_BLOCK_BYTES, _LARGEST_BLOCK = 2**20, 2**21
+_FEW_ROWS = 64
 _LARGEST_COLUMNS = 2**26
 # Sums over more rows lose too much in float32.
 _MOST_ROWS = 4096
@@ -264,10 +265,9 @@ class Data:
         order = np.random.default_rng(seed).permutation(len(sizes))
         second = np.zeros(len(sizes), bool)
         second[order[np.cumsum(sizes[order]) <= share * len(self)]] = True
-        for number in np.unique(self.y):
-            of_class = groups[self.y == number]
-            if second[of_class].all():
-                second[of_class[0]] = False
+        here = np.bincount(self.y[~second[groups]] + 1, minlength=len(self.classes) + 1)
+        for number in np.flatnonzero((here == 0) & (np.bincount(self.y + 1, minlength=len(here)) > 0)) - 1:
+            second[groups[np.argmax(self.y == number)]] = False
         chosen = second[groups]
         if chosen.all() or not chosen.any():
             raise BadData(f"{len(self)} rows cannot be split: a share of {share:g} leaves one part empty")
@@ -282,7 +282,8 @@ class Data:
 
     def blocks(self, multiple: int = 1) -> Blocks:
         """A pass over the rows, all neurons at once. All blocks but the last have a multiple of some rows."""
-        size = min(_BLOCK_BYTES // (4 * len(self.neurons)), _MOST_ROWS)
+        row = 4 * len(self.neurons)
+        size = min(max(_BLOCK_BYTES // row, min(_FEW_ROWS, _LARGEST_BLOCK // row)), _MOST_ROWS)
         size = max(size // multiple, 1) * multiple
         return Blocks(steps(0, len(self), size), self.read_rows)
 

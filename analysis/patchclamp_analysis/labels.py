@@ -17,7 +17,7 @@ Encoded = tuple[NDArray[np.int32], NDArray[np.float64] | None, tuple[str, ...], 
 def encoded(labels: ArrayLike | None, targets: ArrayLike | None, rows: int) -> Encoded:
     """For each row its class number (−1: none), or its target; the classes; and which rows have one.
 
-    Strings are sorted as strings, integers as numbers. "" and None are no label, NaN is no target.
+    Strings are sorted as strings, integers as numbers. "", None and NaN are no label, NaN is no target.
     """
     if labels is not None and targets is not None:
         raise BadData("give labels or targets, not both")
@@ -32,13 +32,13 @@ def encoded(labels: ArrayLike | None, targets: ArrayLike | None, rows: int) -> E
     if given.dtype.kind in "biu":
         names, y = np.unique(given, return_inverse=True)
         return y.astype(np.int32), None, tuple(str(name) for name in names), np.ones(rows, bool)
-    if given.dtype.kind not in "OU":
+    if given.dtype.kind not in "OUT":
         raise BadData(f"labels must be strings or integers, not {given.dtype}; numbers to predict go to targets")
     return _of_strings(given)
 
 
 def _of_strings(labels: NDArray[np.object_]) -> Encoded:
-    names = ["" if label is None else str(label) for label in labels]
+    names = ["" if label is None or label != label else str(label) for label in labels.tolist()]
     classes = tuple(sorted(set(names) - {""}))
     if not classes:
         raise BadData("no row has a label")

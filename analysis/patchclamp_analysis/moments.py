@@ -11,7 +11,7 @@ from scipy import sparse
 from .data import Data
 from .progress import QUIET, Progress
 
-__all__ = ["Moments", "moments"]
+__all__ = ["Moments", "members", "moments"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,9 +55,9 @@ def moments(data: Data, progress: Progress = QUIET) -> Moments:
         if shift is None:
             shift = block.mean(axis=0, dtype=np.float64).astype(np.float32)
         shifted = block - shift
-        members = _members(groups[rows], count + 1)
-        sums += members @ shifted
-        squares += members @ np.square(shifted)
+        by_group = members(groups[rows], count + 1)
+        sums += by_group @ shifted
+        squares += by_group @ np.square(shifted)
         np.minimum(minimum, block.min(axis=0), out=minimum)
         np.maximum(maximum, block.max(axis=0), out=maximum)
     assert shift is not None
@@ -75,7 +75,7 @@ def moments(data: Data, progress: Progress = QUIET) -> Moments:
     )
 
 
-def _members(groups: NDArray[np.integer], count: int) -> sparse.csr_array:
-    """[groups, n] 1 where a row belongs to a group."""
-    ones = np.ones(len(groups), np.float32)
-    return sparse.csr_array((ones, (groups, np.arange(len(groups)))), shape=(count, len(groups)))
+def members(groups: NDArray[np.integer], count: int, values: NDArray[np.floating] | None = None) -> sparse.csc_array:
+    """[count, n] 1, or a value of the row, where it belongs to a group: times [n, D] gives sums by group."""
+    entries = np.ones(len(groups), np.float32) if values is None else values.astype(np.float32)
+    return sparse.csc_array((entries, groups, np.arange(len(groups) + 1)), shape=(count, len(groups)))

@@ -74,11 +74,6 @@ class Neurons:
     __hash__ = None  # type: ignore[assignment]
 
     @property
-    def complete(self) -> bool:
-        """Whether these are all neurons of the sites."""
-        return len(self) == int(self._bounds[-1])
-
-    @property
     def site_numbers(self) -> NDArray[np.int64]:
         """[D] the number of each neuron's site in `sites`."""
         return np.searchsorted(self._bounds, self.columns, side="right") - 1

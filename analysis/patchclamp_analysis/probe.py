@@ -59,7 +59,7 @@ class Probe:
         if data.neurons != self.neurons:
             raise BadData("the data has other neurons than the probe was trained on", where=data.label)
         found = np.empty((len(data), len(self.weights)), np.float32)
-        scaling, matrix = Scaling(self.mean, self.scale, self.scale < 0), np.column_stack((self.weights, self.bias))
+        scaling, matrix = Scaling(self.mean, self.scale), np.column_stack((self.weights, self.bias))
         for rows, block in progress.each(data.blocks()):
             found[rows] = scaling.apply(block) @ matrix.T
         return found

@@ -20,7 +20,7 @@ from typing import Any
 import numpy.typing as npt
 
 from .corpus import Corpus
-from .errors import AnalysisError
+from .errors import AnalysisError, BadData
 from .extractors import Extraction, Extractor, ModelChoice, Report, Written, find_extractor
 from .shards import Shard, ShardFolder
 
@@ -37,7 +37,7 @@ class Pool:
     """Where the actors run, and how many."""
 
     address: str
-    """"HOST:PORT" of a cluster, "auto" for the one of this machine, "local" to start one here."""
+    """"HOST:PORT" of a cluster's head, "local" to start a cluster here."""
     actors: int = 0
     """0: as many as the cluster has room for."""
     cpus: int = 1
@@ -126,6 +126,8 @@ def _cluster(pool: Pool) -> Iterator[ModuleType]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if pool.address == "local":
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # as by default, but without a warning
+    else:
+        _check_listening(pool.address)
     try:
         import ray
         import ray.data
@@ -142,7 +144,6 @@ def _cluster(pool: Pool) -> Iterator[ModuleType]:
 
 
 def _connect(ray: ModuleType, pool: Pool) -> None:
-    _check_listening(pool.address)
     own = pool.address == "local"
     # Idle threads must not spin: beside them are the threads of other actors.
     workers = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(pool.cpus)}
@@ -165,14 +166,14 @@ def _connect(ray: ModuleType, pool: Pool) -> None:
 
 
 def _check_listening(address: str) -> None:
-    """Ray itself tries for minutes."""
-    host, colon, port = address.rpartition(":")
-    if not (colon and port.isdigit()) or "/" in host:
-        return
+    """Before Ray, which tries for a quarter of an hour."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdigit()) or "/" in host:
+        raise BadData(f"{address!r} is neither HOST:PORT of a cluster's head nor local", where="--ray")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except OSError as error:
-        raise AnalysisError(f"no Ray cluster answers at {address}: {error.strerror or error}") from error
+    except (OSError, OverflowError) as error:
+        raise AnalysisError(f"no Ray cluster answers at {address}: {error}") from error
 
 
 def _line(error: Exception, in_actor: type[Exception] | tuple[()] = ()) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .data import Data
-from .moments import moments
+from .moments import Moments, moments
 from .progress import QUIET, Progress
 
 __all__ = ["Scaling"]
@@ -17,20 +17,23 @@ __all__ = ["Scaling"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scaling:
-    """x → (x − mean) / scale, [D] each; and which neurons are constant, as far as that was looked at."""
+    """x → (x − mean) / scale, [D] each."""
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
-    constant: NDArray[np.bool_]
 
     @classmethod
     def of(cls, data: Data, *, standardise: bool = True, progress: Progress = QUIET) -> Scaling:
         """To mean 0 and deviation 1, or no change. A constant neuron becomes 0."""
         if not standardise:
             width = len(data.neurons)
-            return cls(np.zeros(width, np.float32), np.ones(width, np.float32), np.zeros(width, bool))
-        found = moments(data, progress)
-        return cls(found.mean.astype(np.float32), found.scale.astype(np.float32), found.constant)
+            return cls(np.zeros(width, np.float32), np.ones(width, np.float32))
+        return cls.by(moments(data, progress))
+
+    @classmethod
+    def by(cls, found: Moments) -> Scaling:
+        """To mean 0 and deviation 1, by moments that are known already."""
+        return cls(found.mean.astype(np.float32), found.scale.astype(np.float32))
 
     def apply(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n, D + 1] of [n, D]; the last column is 1."""

@@ -113,6 +113,21 @@ def _slice(places: NDArray[np.int64]) -> slice | None:
 
 
 def _widened(values: NDArray[Any], bfloat16: bool) -> NDArray[np.float32]:
+    if values.dtype == np.float16:
+        return _from_half(values)
     # What float32 cannot hold becomes infinite, and is refused as such.
     with np.errstate(over="ignore"):
         return widened(values, "bfloat16" if bfloat16 else "float32")
+
+
+def _from_half(values: NDArray[np.float16]) -> NDArray[np.float32]:
+    """float16 as float32, by moving bits: numpy's own way goes value by value, several times as slow."""
+    bits = values.view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= np.int32(-0x70002000)
+    wide = bits.view(np.float32)
+    # The exponents' zeros are 112 apart. What is infinite or NaN comes out as finite, but larger than any float16.
+    wide *= np.float32(2.0**112)
+    if wide.size and max(wide.max(), -wide.min()) > np.finfo(np.float16).max:
+        return values.astype(np.float32)
+    return wide

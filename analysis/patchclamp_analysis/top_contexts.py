@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .data import Data
-from .progress import QUIET, Progress
-from .word_types import word_types
 from .methods.method import Method
 from .methods.parameters import About
+from .progress import QUIET, Progress
+from .word_types import word_types
 
 __all__ = ["Context", "NeuronContexts", "TopContexts"]
 
@@ -69,8 +69,8 @@ class TopContexts(Method):
         spans = _spans(data, self.words)
         sign = np.float32(1.0 if self.sign == "positive" else -1.0)
         best = _Best(self.top, len(data.neurons), _numbers(types, spans))
-        for rows, block in progress.each(data.blocks()):
-            best.add(rows, sign * block)
+        for place, block in progress.each(data.blocks()):
+            best.add(place, sign * block)
         found = []
         for neuron, values, rows in zip(data.neurons, sign * best.values.T, best.rows.T, strict=True):
             contexts = tuple(

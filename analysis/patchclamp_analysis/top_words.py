@@ -13,11 +13,11 @@ from scipy import sparse
 from .blocks import steps
 from .data import Data
 from .errors import BadData
+from .methods.method import Method
+from .methods.parameters import About
 from .moments import moments
 from .progress import QUIET, Progress
 from .word_types import word_types
-from .methods.method import Method
-from .methods.parameters import About
 
 __all__ = ["NeuronWords", "TopWords", "WordScore"]
 

@@ -88,7 +88,7 @@ class Reading:
 
     def plan(self, numbers: range) -> RowPlan:
         """The rows of some sentences."""
-        return RowPlan(self.corpus, self.pooling, self.spec.rule, self._token_rows, numbers)
+        return RowPlan(self.corpus, self.pooling, self.spec.rule, self._token_rows, self._check, numbers)
 
     def description(self) -> SetDescription:
         """What the set is."""
@@ -144,10 +144,17 @@ class Reading:
                 return tuple(TextPair(each.text, each.second) for each in sentences)
         return tuple(each.text for each in sentences)
 
+    def _content(self, sentence: Sentence) -> str | tuple[str, ...] | TextPair:
+        """What a sentence is to the side whose rows are wanted."""
+        (content,) = self._contents([sentence]) if self.prepared.of_sentences else (sentence.second,)
+        return content
+
     def _token_rows(self, sentence: Sentence) -> TokenRows:
-        target = not self.prepared.of_sentences
-        (content,) = (sentence.second,) if target else self._contents([sentence])
-        return self.engine.token_rows(content, include_special=self.spec.include_special_tokens, target=target)
+        special, target = self.spec.include_special_tokens, not self.prepared.of_sentences
+        return self.engine.token_rows(self._content(sentence), include_special=special, target=target)
+
+    def _check(self, sentence: Sentence) -> None:
+        self.engine.check_sentence(self._content(sentence), target=not self.prepared.of_sentences)
 
 
 async def prepare(engine: Engine, corpus: Corpus, spec: ExtractionSpec) -> Reading:

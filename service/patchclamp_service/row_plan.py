@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from patchclamp_analysis.activation_writer import RowBlock
@@ -16,10 +17,15 @@ from patchclamp_analysis.sentences import Level, Sentence
 from patchclamp_service.engine.errors import InvalidRequest
 from patchclamp_service.engine.requests import Pooling, TokenRows
 
-__all__ = ["PlannedSentence", "RowPlan", "Tokenise", "in_corpus"]
+__all__ = ["PlannedSentence", "RowPlan", "in_corpus"]
+
+T = TypeVar("T")
 
 Tokenise = Callable[[Sentence], TokenRows]
 """The rows of tokens of a sentence, as the engine will give them."""
+
+Check = Callable[[Sentence], None]
+"""Raises InvalidRequest for a sentence that the engine cannot run."""
 
 _BLOCK_SENTENCES = 1024
 
@@ -60,6 +66,7 @@ class RowPlan:
     pooling: Pooling
     rule: RowFilter
     tokenise: Tokenise
+    check: Check
     numbers: range
     """The sentences whose rows are wanted; draws are made from the whole corpus."""
 
@@ -92,7 +99,7 @@ class RowPlan:
         while planned := list(islice(sentences, _BLOCK_SENTENCES)):
             if self.pooling is not Pooling.NONE:
                 for each in planned:
-                    self._tokens(each.number, each.sentence)
+                    _of_corpus(self.check, each.number, each.sentence)
             yield RowBlock(
                 sentences=np.repeat(
                     np.array([each.number for each in planned], dtype=np.int64), [len(each.places) for each in planned]
@@ -119,18 +126,12 @@ class RowPlan:
             for unit, _ in self._units(number, sentence, *self._rows(number, sentence)):
                 yield unit
 
-    def _tokens(self, number: int, sentence: Sentence) -> TokenRows:
-        try:
-            return self.tokenise(sentence)
-        except InvalidRequest as error:
-            raise in_corpus(error, number) from error
-
     def _rows(self, number: int, sentence: Sentence) -> tuple[tuple[str, ...], Sequence[int]]:
         """The names of all rows, and the number of the word that each belongs to (−1: to none)."""
         if self.pooling.per_sentence:
             return (" ".join((*sentence.words, sentence.text, sentence.second)).strip(),), (-1,)
         if self.pooling is Pooling.NONE:
-            rows = self._tokens(number, sentence)
+            rows = _of_corpus(self.tokenise, number, sentence)
             return rows.names, rows.words
         return sentence.words, range(len(sentence.words))
 
@@ -169,3 +170,10 @@ class RowPlan:
                 labels = sentence.labels.get(layer.name)
                 found[layer.name] = [labels[words[row]] if labels and words[row] >= 0 else "" for row in kept]
         return found
+
+
+def _of_corpus(read: Callable[[Sentence], T], number: int, sentence: Sentence) -> T:
+    try:
+        return read(sentence)
+    except InvalidRequest as error:
+        raise in_corpus(error, number) from error

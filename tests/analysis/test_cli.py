@@ -18,7 +18,18 @@ from tests.tiny import save_tiny
 
 SENTENCES = [["the", "nurse", "said", "42"], ["she", "was", "late"], ["a", "site", "is", "a", "place"]]
 LABELS = [["DET", "NOUN", "VERB", "NUM"], ["PRON", "AUX", "ADJ"], ["DET", "NOUN", "AUX", "DET", "NOUN"]]
-COMMANDS = ("convert", "extract", "merge", "show")
+COMMANDS = (
+    "clusters",
+    "compare",
+    "convert",
+    "evaluate",
+    "extract",
+    "merge",
+    "methods",
+    "rank",
+    "show",
+    "top-words",
+)
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +203,13 @@ def test_labels_of_a_neurox_file_need_a_corpus(tmp_path, capsys):
     assert "--corpus" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("address", ["auto", "ray://127.0.0.1:10001", "127.0.0.1:x", ":1", "127.0.0.1:1"])
+def test_an_address_without_a_cluster_is_said_at_once(lines, model, tmp_path, capsys, address):
+    assert main(["extract", *aligned(tmp_path), *model, "-o", str(tmp_path / "out.h5"), "--ray", address]) == 1
+    error = capsys.readouterr().err
+    assert "no Ray cluster answers" in error or "neither HOST:PORT" in error
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_help_with_an_example(command, capsys):
     assert main([command, "--help"]) == 0
@@ -200,7 +218,7 @@ def test_every_command_has_a_help_with_an_example(command, capsys):
 
 def test_the_help_lists_every_command(capsys):
     main(["--help"])
-    listed = re.findall(r"^  (\w+)  ", capsys.readouterr().out.split("Commands:")[1], re.MULTILINE)
+    listed = re.findall(r"^  ([\w-]+)  ", capsys.readouterr().out.split("Commands:")[1], re.MULTILINE)
     assert tuple(sorted(listed)) == COMMANDS
 
 

@@ -29,6 +29,14 @@ def test_classes_are_sorted_strings():
     assert data.counts.tolist() == [1, 1, 2]
 
 
+@pytest.mark.parametrize("labels", [pd.Series(["b", None, "a"]), pd.Categorical(["b", None, "a"]), ["b", np.nan, "a"]])
+def test_labels_of_other_kinds(labels):
+    labels = np.array(labels, dtype=object) if isinstance(labels, list) else labels
+    data = Data.from_arrays(np.zeros((3, 1)), labels)
+    assert data.classes == ("a", "b")
+    assert data.unlabelled == 1
+
+
 def test_classes_that_are_numbers_are_sorted_as_numbers():
     data = Data.from_arrays(np.zeros((3, 1)), [10, 9, -1])
     assert data.classes == ("-1", "9", "10")
@@ -83,6 +91,17 @@ def test_what_float32_cannot_hold_is_refused():
     data = Data.from_arrays(np.array([[1.0], [1e300]]))
     with pytest.raises(BadData, match=r"neurons\[0\], row 1: the activation is inf"):
         data.matrix()
+
+
+def test_every_half_is_itself():
+    halves = np.arange(65536, dtype=np.uint16).view(np.float16)
+    finite = np.isfinite(halves)
+    values = np.column_stack((halves[finite], halves[finite]))
+    for kept in (values, values[::-1, :1], np.asfortranarray(values)):
+        assert np.array_equal(Data.from_arrays(kept).matrix().view(np.uint32), kept.astype(np.float32).view(np.uint32))
+    for wrong in halves[~finite]:
+        with pytest.raises(BadData, match=r"neurons\[0\], row 1: the activation is (nan|-?inf)"):
+            Data.from_arrays(np.array([[0.0], [wrong]], np.float16)).matrix()
 
 
 def test_large_values_that_are_numbers_are_not():
@@ -273,7 +292,6 @@ def test_neurons_know_their_sites():
     assert neurons.site_numbers.tolist() == [0, 1, 1]
     assert neurons.indices.tolist() == [1, 0, 2]
     assert neurons.of_site(1) == slice(1, 3)
-    assert not neurons.complete
     assert str(neurons[2]) == "b[2]"
 
 

@@ -1,10 +1,10 @@
-"""`make bench`: every measurement, or those named ("linear edits generate plans extract extract_set beside transport store")."""
+"""`make bench`: every measurement, or those named: "linear edits generate plans extract extract_set beside …"."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.bench import beside, edits, extract, extract_set, generate, linear, plans, store, transport
+from tests.bench import beside, edits, extract, extract_set, generate, linear, methods, plans, redundancy, store, transport
 
 # The transport measurement turns the plain models into engines, so it comes after those that need them plain.
 BENCHES = {
@@ -17,6 +17,8 @@ BENCHES = {
     "beside": beside.run,
     "transport": transport.run,
     "store": store.run,
+    "redundancy": redundancy.run,
+    "methods": methods.run,
 }
 
 

@@ -113,8 +113,8 @@ def _check(name: str) -> None:
             zero = sum(int((np.abs(found.site(site)).max(axis=1) == 0).sum()) for site in found.sites)
             counts = found.label_counts("upos") == Counter(tag for each in corpus for tag in each.labels["upos"])
             console.print(
-                f"  {name}: {found.rows} rows of {len(corpus)} sentences and {len(found.sites)} sites in {seconds:.0f} s; "
-                f"largest difference {worst:.1e}, zero rows {zero}, masked {found.masked.sum()}, labels equal: {counts}"
+                f"  {name}: {found.rows} rows of {len(corpus)} sentences, {len(found.sites)} sites, {seconds:.0f} s; "
+                f"largest difference {worst:.1e}, zero rows {zero}, masked {found.masked.sum()}, labels equal {counts}"
             )
 
 

@@ -60,7 +60,7 @@ def static(batch: list[Job]) -> int:
     """transformers' generate over a padded batch; counts the tokens that were asked for."""
     loaded = model("smollm2-135m")
     longest = max(len(job.ids) for job in batch)
-    end = next(iter(loaded.eos_token_ids))
+    end = next(iter(loaded.decoding.stop))
     ids = torch.tensor([[end] * (longest - len(job.ids)) + list(job.ids) for job in batch])
     mask = torch.tensor([[0] * (longest - len(job.ids)) + [1] * len(job.ids) for job in batch])
     output = loaded.module.generate(  # type: ignore[operator]
@@ -69,10 +69,10 @@ def static(batch: list[Job]) -> int:
         max_new_tokens=max(job.new for job in batch),
         do_sample=False,
         pad_token_id=end,
-        eos_token_id=sorted(loaded.eos_token_ids),
+        eos_token_id=sorted(loaded.decoding.stop),
     )
     return sum(
-        _asked(row[longest:].tolist(), job.new, loaded.eos_token_ids) for row, job in zip(output, batch, strict=True)
+        _asked(row[longest:].tolist(), job.new, loaded.decoding.stop) for row, job in zip(output, batch, strict=True)
     )
 
 

@@ -1,6 +1,7 @@
 """The ranking methods: seconds and memory against the plain ways; and that time grows linearly with the rows.
 
-`python -m tests.bench.methods probeless linear_probe` measures some of them, `scaling` only how they grow.
+`python -m tests.bench.methods probeless order` measures some of them; the parts beside the methods are `order`,
+`accuracy`, `scaling` and `wide`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from statistics import median
 
 import numpy as np
@@ -62,7 +63,7 @@ def _rank(name: str, **parameters: object) -> Callable[[Data], object]:
 
 
 def _gaussian(x: NDArray[np.float32], y: NDArray[np.int64]) -> object:
-    return plain.gaussian_candidates(x, y, range(0, 3), range(5, 5 + SAMPLE))
+    return plain.gaussian_candidates(x, y, range(3), range(5, 5 + SAMPLE))
 
 
 COMPARISONS: Mapping[str, Comparison] = {
@@ -103,12 +104,13 @@ def run(*names: str) -> None:
     """Prints for each method, or those named: seconds and memory of ours, and how much longer the plain way takes."""
     torch.set_num_threads(1)
     x, y = activations()
+    parts = {"order": _order, "accuracy": _accuracy, "scaling": _scaling, "wide": _wide}
     console.print(f"[bold]Ranking methods[/] ({ROWS:,} rows × {WIDTH:,} neurons, {CLASSES} classes)")
-    for name in names or (*COMPARISONS, "order", "accuracy", "scaling"):
-        if name in COMPARISONS:
-            _compare(name, COMPARISONS[name], x, y)
+    for name in names or (*COMPARISONS, *parts):
+        if name in parts:
+            parts[name]()
         else:
-            {"order": _order, "accuracy": _accuracy, "scaling": _scaling}[name]()
+            _compare(name, COMPARISONS[name], x, y)
 
 
 def _compare(name: str, comparison: Comparison, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
@@ -180,6 +182,20 @@ def _scaling() -> None:
         seconds = np.array([[_seconds(way, data) for data in parts] for _ in range(3)])
         quarter, half = np.median(seconds[:, :2] / seconds[:, 2:], axis=0)
         console.print(f"    {name:20} {quarter:5.2f} {half:5.2f}")
+
+
+def _wide() -> None:
+    """As many neurons as 30 layers of 576."""
+    width = 17_280
+    console.print(f"  seconds and memory for {ROWS:,} rows × {width:,} neurons in float16")
+    narrow, y = activations()
+    x = np.empty((ROWS, width), np.float16)
+    for at in range(0, width, WIDTH):
+        x[:, at : at + WIDTH] = np.roll(narrow, at, axis=1)[:, : width - at]
+    data = Data.from_arrays(x, y)
+    for name in ("probeless", "iou", "mutual_information", "linear_probe"):
+        way = _rank(name)
+        console.print(f"    {name:20} {_seconds(way, data):7.2f} s   {_peak(partial(way, data)):6.0f} MiB")
 
 
 def _seconds(way: Callable[[Data], object], data: Data) -> float:

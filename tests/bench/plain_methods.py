@@ -31,14 +31,14 @@ Classes = NDArray[np.integer]
 def probeless(x: Values, y: Classes) -> NDArray[np.floating]:
     """Means by masks, and all pairs."""
     means = np.stack([x[y == number].mean(axis=0) for number in range(y.max() + 1)]) / x.std(axis=0)
-    return np.abs(means[:, None] - means[None]).sum(axis=1)
+    return np.asarray(np.abs(means[:, None] - means[None]).sum(axis=1))
 
 
 def mean_select(x: Values, y: Classes) -> NDArray[np.floating]:
     """Means by masks."""
     spread = x.max(axis=0) - x.min(axis=0)
     own = [(x[y == number].mean(axis=0) - x[y != number].mean(axis=0)) / spread for number in range(y.max() + 1)]
-    return np.abs(np.stack(own))
+    return np.asarray(np.abs(np.stack(own)))
 
 
 def iou(x: Values, y: Classes) -> NDArray[np.floating]:
@@ -114,7 +114,7 @@ def gaussian_candidates(x: Values, y: Classes, chosen: Sequence[int], candidates
             centred = own - own.mean(dim=0)
             scatter = centred.T @ centred
             covariance = (scatter + torch.diag(torch.diagonal(scatter)) / len(own)) / (len(own) + 1)
-            density = MultivariateNormal(own.mean(dim=0), covariance)  # type: ignore[no-untyped-call]
+            density = MultivariateNormal(own.mean(dim=0), covariance)
             joint.append(density.log_prob(some) + np.log(len(own) / len(rows)))  # type: ignore[no-untyped-call]
         table = torch.stack(joint, dim=1)
         posterior = table - table.logsumexp(dim=1, keepdim=True)
@@ -123,7 +123,7 @@ def gaussian_candidates(x: Values, y: Classes, chosen: Sequence[int], candidates
 
 
 def latent_steps(x: Values, y: Classes, steps: int, batch: int) -> None:
-    """Steps as the paper's programme takes them (Poisson): five masks a row for the loss, five for the score function."""
+    """Steps as the paper's programme takes them (Poisson): five masks a row for the loss, five for the score."""
     torch.manual_seed(0)
     linear, weights = torch.nn.Linear(x.shape[1], int(y.max()) + 1), torch.rand(x.shape[1], requires_grad=True)
     optimizer = torch.optim.Adam([*linear.parameters(), weights])
@@ -139,5 +139,5 @@ def latent_steps(x: Values, y: Classes, steps: int, batch: int) -> None:
             terms.append(loss.mean())
         entropy = torch.distributions.Bernoulli(logits=weights).entropy().sum()  # type: ignore[no-untyped-call]
         optimizer.zero_grad()
-        (sum(terms) / 5 - 1e-3 * entropy).backward()  # type: ignore[union-attr]
+        (sum(terms) / 5 - 1e-3 * entropy).backward()
         optimizer.step()

@@ -87,7 +87,11 @@ def test_no_server_is_said_kindly() -> None:
     assert "patchclamp serve" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "models", "sites", "generate", "score", "extract"])
+COMMANDS = ["serve", "models", "sites", "generate", "score", "extract", "classify", "fill-mask"]
+GROUPS = ["corpora", "activations", "operations"]
+
+
+@pytest.mark.parametrize("command", COMMANDS + GROUPS)
 def test_every_command_explains_itself_and_stands_in_the_readme(command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0

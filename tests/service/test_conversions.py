@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from patchclamp.v1 import activations_pb2 as activations_v1
 from patchclamp.v1 import inference_pb2 as inference_v1
@@ -192,6 +192,7 @@ def test_refused_extractions(sentences: tuple[activations_v1.Sentence, ...], par
     assert caught.value.field == field
 
 
+@settings(deadline=None)
 @given(rows=st.integers(0, 40), width=st.integers(1, 50), chunk=st.integers(1, 5000))
 def test_a_long_sentence_comes_in_pieces(rows: int, width: int, chunk: int) -> None:
     values = np.arange(rows * width, dtype=np.float32).reshape(rows, width)

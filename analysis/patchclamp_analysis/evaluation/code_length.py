@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def online_code_length(
     ends = _ends(shuffled)
     classes = len(data.classes)
     portions = [(ends[0], float(ends[0] * np.log2(classes)))]
-    for number, (begin, end) in enumerate(zip(ends, ends[1:], strict=False)):
+    for number, (begin, end) in enumerate(pairwise(ends)):
         part = progress.part(number / (len(ends) - 1), (number + 1) / (len(ends) - 1))
         fitted = trained.fit(shuffled.take(np.arange(begin)), progress=part)
         scores = fitted.score(shuffled.take(np.arange(begin, end)))

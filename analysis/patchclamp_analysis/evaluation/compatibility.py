@@ -33,7 +33,7 @@ def overlaps(tops: Places, kind: Overlap = "share") -> NDArray[np.float64]:
     """[M, M] the overlap of each two lists of k: |∩|/k, or Jaccard's |∩|/|∪|."""
     members = _members(tops)
     common = (members @ members.T).astype(np.float64)
-    return common / (2 * tops.shape[1] - common if kind == "jaccard" else tops.shape[1])
+    return np.asarray(common / (2 * tops.shape[1] - common if kind == "jaccard" else tops.shape[1]))
 
 
 def average_overlap(tops: Places, kind: Overlap = "share") -> NDArray[np.float64]:
@@ -62,14 +62,13 @@ def borda(tops: Places) -> Places:
     """Places of all neurons that some list has, best first: the first of a list of k gets k points, the last 1. Of
     equal sums the lower place is first.
     """
-    points = np.zeros(int(tops.max()) + 1, np.int64)
-    np.add.at(points, tops, np.arange(tops.shape[1], 0, -1))
+    points = np.bincount(tops.ravel(), np.tile(np.arange(tops.shape[1], 0, -1), len(tops)))
     order = np.argsort(-points, kind="stable")
     return order[: np.count_nonzero(points)]
 
 
 def distributedness(ranking: Ranking, mass: float = 0.5) -> dict[str, int]:
-    """Of each class the fewest neurons that have a part `mass` of what the ranking gives to it: of the probe's |weights|
+    """Of each class the fewest neurons that have a part `mass` of what the ranking gives to it: of a probe's |weights|
     where it has them, else of its scores (those below 0 count as 0). 0 for a class to which it gives nothing.
 
     Source: Durrani et al. 2020, Analyzing individual neurons in pre-trained language models.
@@ -79,10 +78,7 @@ def distributedness(ranking: Ranking, mass: float = 0.5) -> dict[str, int]:
         sizes = np.maximum(ranking.class_scores, 0.0)
     falling = -np.sort(-sizes, axis=1)
     sums = np.cumsum(falling, axis=1)
-    counts = [
-        int(np.searchsorted(row, row[-1] * mass)) + 1 if row[-1] else 0
-        for row in sums
-    ]
+    counts = [int(np.searchsorted(row, row[-1] * mass)) + 1 if row[-1] else 0 for row in sums]
     return dict(zip(ranking.classes, counts, strict=True))
 
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
 
 from ..data import Data
 from ..errors import BadData
-from ..methods.linear_probe import LinearProbe
 from ..methods.method import Method
 from ..methods.parameters import About
-from ..probe import Probe
 from ..progress import QUIET, Progress
 from ..results import Ranking
-from .accuracy import ProbingTask, ablation_accuracies, majority
-from .code_length import CodeLength, online_code_length
-from .compatibility import average_overlap, distributedness, neuron_vote, overlaps, top_places
-from .control import control_task
+from .compatibility import average_overlap, neuron_vote, overlaps, top_places
 from .reports import Comparison, RankingEvaluation
-from .scores import Score
-from .selections import Places, neuron_counts, random_places, select
-from .subset_information import most_neurons, subset_information
+from .trials import Trial
 
 __all__ = ["Evaluation", "compare_rankings", "evaluate_ranking"]
 
@@ -69,7 +62,7 @@ class Evaluation(Method):
         for ranking in rankings:
             if ranking.neurons != train.neurons:
                 raise BadData("is of other neurons than the data", where=ranking.method)
-        found = _Trial(self, train, test, len(rankings), progress).run(rankings)
+        found = Trial(self, train, test, len(rankings), progress).run(rankings)
         counts, many = found[0].counts, len(rankings) > 1
         tops = [top_places(rankings, count) for count in counts] if many else []
         shape = (len(tops), len(rankings))
@@ -93,54 +86,3 @@ def compare_rankings(
 ) -> Comparison:
     """Judges several rankings of the same neurons by the same probes; see `Evaluation`."""
     return (how or Evaluation()).compare(rankings, train, test, progress=progress)
-
-
-class _Trial:
-    """One comparison under way."""
-
-    def __init__(self, how: Evaluation, train: Data, test: Data, rankings: int, progress: Progress) -> None:
-        self.how, self.width = how, len(train.neurons)
-        self.probe = LinearProbe(l1=how.l1, l2=how.l2, epochs=how.epochs)
-        self.task = ProbingTask(train, test, self.probe)
-        self.counts = neuron_counts(how.counts, self.width)
-        self.informative = [count for count in self.counts if how.information and count <= most_neurons(train)]
-        self.controls: list[ProbingTask] = []
-        if how.control:
-            pairs = [control_task(train, test, seed=seed) for seed in range(how.seeds)]
-            self.controls = [ProbingTask(*pair, self.probe) for pair in pairs]
-        self.parts = _parts(progress, self._steps(rankings))
-
-    def run(self, rankings: Sequence[Ranking]) -> list[RankingEvaluation]:
-        oracles = [self.task.fit(seed=seed, progress=next(self.parts)) for seed in self.seeds]
-        shared = [Score("accuracy", "all", self.width, tuple(p.score(self.task.test).accuracy for p in oracles))]
-        shared += self._selectivity(shared[0], None)
-        shared += self._code_length(None)
-        shared += self._kept(oracles, "random", [self._random(count) for count in self.counts])
-        shared += [self._accuracy("random", count, self._random(count)) for count in self.counts]
-        return [self._of(ranking, oracles, shared) for ranking in rankings]
-
-    def _of(self, ranking: Ranking, oracles: list[Probe], shared: list[Score]) -> RankingEvaluation:
-        order = ranking.order()
-        found = list(shared)
-        for which in ("top", "bottom"):
-            chosen = [select(order, which, count) for count in self.counts]
-            found += self._kept(oracles, which, [[places] * self.how.seeds for places in chosen])
-            for count, places in zip(self.counts, chosen, strict=True):
-                found.append(self._accuracy(which, count, [places] * self.how.seeds))
-                if which == "top":
-                    found += self._selectivity(found[-1], places)
-                    found += self._information(places)
-                    found += self._code_length(places)
-        skipped = [count for count in self.counts if self.how.information and count not in self.informative]
-        return RankingEvaluation(
-            ranking.method,
-            self.task.train.label,
-            self.width,
-            len(self.task.train),
-            len(self.task.test),
-            majority(self.task.train, self.task.test),
-            tuple(found),
-            {count: ranking.distribution(count) for count in self.counts},
-            distributedness(ranking) if ranking.classes else {},
-            ranking.notes + tuple(f"no information of {count} neurons: memory_bytes is too little" for count in skipped),
-        )

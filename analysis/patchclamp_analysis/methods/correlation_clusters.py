@@ -34,8 +34,8 @@ class CorrelationClusters(Method):
     so that each such group is clustered alone: exactly what clustering all at once gives.
 
     Memory: 14·D² bytes where the memory bound holds them: correlations in float32, and distances in float64 of as many
-    as are linked (5.3 GB at most for 17,280 neurons). Otherwise correlations are made in stripes, a pass each, and those
-    within a group once more: a group of m neurons then needs 9·m² bytes, and BadData says so if that is too much.
+    as are linked (at most 4.2 GB for 17,280 neurons). Otherwise correlations are made in stripes, a pass each, and
+    those within a group once more: a group of m neurons then needs 9·m² bytes, and BadData says so if it is too much.
 
     Misses neurons that are redundant in another way: as combinations of several others, or by a relation that is not
     linear. Deviation from NeuroX: correlations in float32, the partition is the same.

@@ -30,6 +30,8 @@ class Gaussian(RankingMethod):
     that none needs a matrix of its own. Of very many rows a random part is judged, so that count·C numbers for each fit
     into a quarter of the memory bound.
 
+    Memory, beside blocks of rows: some 40·count·C·D bytes.
+
     Scores: count − t + 1 for the neuron of step t = 0, 1, …; for the others what each alone shows, I/H(y), from 0
     to 1. Per class, the class's share in what each neuron alone shows: Σ over its rows of log₂ p(c | x_d)/p_c, / N / H.
     `details`: "chosen" [count], "mi" and "accuracy" [count] after each step, "single_mi" and "single_accuracy" [D]; MI

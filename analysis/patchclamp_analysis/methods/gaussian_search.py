@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from ..data import Data
 from ..information import entropy
-from ..moments import moments
+from ..moments import members, moments
 from ..progress import Progress
 from .class_gaussians import divisors, prior_variances
 
@@ -66,11 +65,11 @@ class GaussianSearch:
         sums, hits = np.zeros((len(self.counts), len(self.usable))), np.zeros(len(self.usable))
         for rows, block in progress.each(self.judged.blocks()):
             scaled = self._scaled(block)
-            members = _members(np.ones(len(block)), self.y[rows], len(self.counts))
+            by_class = members(self.y[rows], len(self.counts))
             for at in range(0, scaled.shape[1], _TILE):
                 some = slice(at, at + _TILE)
                 logs, right = densities.judge(scaled[:, some], rows, some)
-                sums[:, some] += members @ logs
+                sums[:, some] += by_class @ logs
                 hits[some] += right
             progress.check()
         if not self.chosen:
@@ -100,9 +99,8 @@ class GaussianSearch:
         centred = self._column(self.train, neuron) - self.means[self.classes, neuron]
         found = np.zeros(self.left.shape)
         for rows, block in progress.each(self.train.blocks()):
-            weights = _members(centred[rows], self.classes[rows], len(found))
-            found += weights @ self._scaled(block)
-        return found
+            found += members(self.classes[rows], len(found), centred[rows]) @ (block - self.mean)
+        return found / self.scale
 
     def _column(self, data: Data, neuron: int) -> Array:
         column = data.read_columns(slice(neuron, neuron + 1))[:, 0].astype(np.float64)
@@ -128,11 +126,17 @@ class _Densities:
         ones = np.ones((len(base), 1, base.shape[1]), np.float32)
         self.residuals = np.concatenate((search.residuals, ones), axis=1).transpose(0, 2, 1)
         self.y = search.y
+        self.buffers = (np.empty(0, np.float32), np.empty(0, np.float32))
 
     def judge(self, x: Narrow, rows: slice, neurons: slice) -> tuple[Narrow, Array]:
         """[n, d] log p(y | x) and [d] how many rows are right, of a tile x [n, d]."""
-        density = np.matmul(self.residuals[:, rows], self.slopes[:, :, neurons])
-        density -= x * self.width[:, :, neurons]
+        # Allocated once: fresh pages would cost as much as the sums.
+        shape = (len(self.base), *x.shape)
+        if self.buffers[0].shape != shape:
+            self.buffers = (np.empty(shape, np.float32), np.empty(shape, np.float32))
+        density, scaled = self.buffers
+        np.matmul(self.residuals[:, rows], self.slopes[:, :, neurons], out=density)
+        density -= np.multiply(x, self.width[:, :, neurons], out=scaled)
         density *= density
         np.subtract(self.constant[:, :, neurons], density, out=density)
         density += self.base[:, rows, None]
@@ -141,9 +145,3 @@ class _Densities:
         density -= best
         np.exp(density, out=density)
         return own - best - np.log(density.sum(axis=0)), np.sum(own >= best, axis=0)
-
-
-def _members(values: NDArray[np.floating], classes: NDArray[np.integer], count: int) -> sparse.csr_array:
-    """[C, n] each row's value where its class is."""
-    places = (classes, np.arange(len(classes)))
-    return sparse.csr_array((values.astype(np.float32), places), shape=(count, len(classes)))

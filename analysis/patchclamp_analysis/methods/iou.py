@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from ..data import Data
+from ..moments import members
 from ..progress import QUIET, Progress
 from ..results import Ranking
 from .method import RankingMethod
@@ -45,20 +45,38 @@ class Iou(RankingMethod):
     complexity: ClassVar[str] = "O(N·D), one pass; with share > 0 a partial sort of each neuron more"
 
     def rank(self, data: Data, *, progress: Progress = QUIET) -> Ranking:
-        """Scores from 0 to 1. A neuron that never fires scores 0."""
+        """Scores from 0 to 1. A neuron that always fires, or never, scores 0 overall."""
         data.require_classes()
-        members = sparse.csr_array(
-            (np.ones(len(data), np.float32), (data.y, np.arange(len(data)))), shape=(len(data.classes), len(data))
-        )
-        scores = np.zeros((2, len(data.classes), len(data.neurons)))
-        overall = np.zeros((2, len(data.neurons)))
-        for places, block in progress.each(data.columns(working_bytes=20)):
+        thresholds = self._thresholds(data, progress.part(0.0, 0.5))
+        both = np.zeros((len(thresholds), len(data.classes), len(data.neurons)))
+        firing = np.zeros((len(thresholds), len(data.neurons)))
+        for rows, block in progress.part(0.5, 1.0).each(data.blocks()):
+            by_class = members(data.y[rows], len(data.classes))
             for number, values in enumerate(self._signed(block)):
-                found, above_chance = _iou(self._fires(values), members, data.counts)
-                scores[number, :, places], overall[number, places] = found, above_chance.max(axis=0)
-        signs = np.where(scores[1] > scores[0], -1, 1).astype(np.int8)
+                fires = np.greater(values, thresholds[number]).astype(np.float32)
+                both[number] += by_class @ fires
+                firing[number] += fires.sum(axis=0)
+        found, above_chance = zip(
+            *(_iou(*counts, data.counts, len(data)) for counts in zip(both, firing, strict=True)), strict=True
+        )
+        scores = np.max(found, axis=0)
+        signs = np.where(found[-1] > found[0], -1, 1).astype(np.int8)
         details = {"sign": signs} if self.sign == "both" else {}
-        return self.ranking(data, overall.max(axis=0), scores.max(axis=0), details)
+        return self.ranking(data, np.max(above_chance, axis=(0, 1)), scores, details)
+
+    def _thresholds(self, data: Data, progress: Progress) -> NDArray[np.float32]:
+        """Of each neuron, for each of the signed values [1 or 2, D]."""
+        count = 2 if self.sign == "both" else 1
+        found = np.full((count, len(data.neurons)), np.float32(self.threshold))
+        place = len(data) - 1 - int(self.share * len(data))
+        if self.share and place < 0:
+            found[:] = -np.inf
+        elif self.share:
+            for places, block in progress.each(data.columns(working_bytes=8)):
+                for number, values in enumerate(self._signed(block)):
+                    found[number, places] = np.partition(values, place, axis=0)[place]
+        progress.at(1.0)
+        return found
 
     def _signed(self, block: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """What is compared with the threshold; of "both" twice."""
@@ -69,28 +87,13 @@ class Iou(RankingMethod):
         if self.sign == "absolute":
             yield np.abs(block)
 
-    def _fires(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[N, d] 1 where a neuron fires."""
-        if not self.share:
-            return np.greater(block, np.float32(self.threshold)).astype(np.float32)
-        rows = len(block)
-        place = rows - 1 - int(self.share * rows)
-        if place < 0:
-            return np.ones(block.shape, np.float32)
-        threshold: NDArray[np.float32] = np.partition(block, place, axis=0)[place]
-        return np.asarray(block > threshold, np.float32)
-
 
 def _iou(
-    fires: NDArray[np.float32], members: sparse.csr_array, counts: NDArray[np.int64]
+    both: NDArray[np.float64], firing: NDArray[np.float64], counts: NDArray[np.int64], rows: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """[C, d] IoU, and how far it is above chance."""
-    # Counts are exact in float32 up to 2²⁴, so that more rows are counted in parts.
-    both = np.zeros((len(counts), fires.shape[1]))
-    for at in range(0, len(fires), 2**24):
-        both += members[:, at : at + 2**24] @ fires[at : at + 2**24]
-    firing, size = fires.sum(axis=0, dtype=np.float64), counts[:, None].astype(np.float64)
+    size = counts[:, None].astype(np.float64)
     found = both / np.maximum(firing + size - both, 1.0)
-    by_chance = firing * size / len(fires)
+    by_chance = firing * size / rows
     chance = by_chance / np.maximum(firing + size - by_chance, 1.0)
     return found, (found - chance) / np.where(chance < 1.0, 1.0 - chance, 1.0)

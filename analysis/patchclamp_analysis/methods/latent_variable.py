@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from ..data import Data
+from ..moments import moments
 from ..progress import QUIET, Progress
 from ..results import Ranking
 from ..scaling import Scaling
@@ -58,7 +59,8 @@ class LatentVariable(RankingMethod):
     def rank(self, data: Data, *, progress: Progress = QUIET) -> Ranking:
         """Scores from 0 to 1; constant neurons tend to ½ and are set to 0."""
         data.require_classes()
-        scaling = Scaling.of(data, progress=progress.part(0.0, 0.05))
+        found = moments(data, progress.part(0.0, 0.05))
+        scaling = Scaling.by(found)
         draw = np.random.default_rng(self.seed)
         steps = -(-len(data) // self.batch)
         epochs = self.epochs or max(10, round(_STEPS / steps))
@@ -81,5 +83,5 @@ class LatentVariable(RankingMethod):
                     some = slice(at, min(at + self.batch, len(block)))
                     model.step(scaled[some], y[rows][some], rate, draw)
         weights = model.weights * (data.counts > 0)[:, None]
-        inclusion = np.where(scaling.constant, 0.0, 1.0 / (1.0 + np.exp(-model.inclusion.astype(np.float64))))
+        inclusion = np.where(found.constant, 0.0, 1.0 / (1.0 + np.exp(-model.inclusion.astype(np.float64))))
         return self.ranking(data, inclusion, inclusion * np.abs(weights), {"weights": weights})

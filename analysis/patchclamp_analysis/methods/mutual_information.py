@@ -63,9 +63,10 @@ class MutualInformation(RankingMethod):
     ) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Bits [1 + C, d], overall first, for some of the neurons [d, N] at a time, and where these begin."""
         step = max(1, _AT_ONCE // len(y))
+        alone = np.array([entropy(np.array([count, len(y) - count])) for count in counts])
         for at in range(0, len(values), step):
             keys, classes = sorted_with(values[at : at + step], y)
-            yield at, _bits(_table(keys, classes, self.bins, len(counts)))
+            yield at, _bits(_table(keys, classes, self.bins, len(counts)), alone)
 
     def _nearest(
         self, values: NDArray[np.float32], y: NDArray[np.int32], counts: NDArray[np.int64]
@@ -101,8 +102,10 @@ def _table(keys: NDArray[np.uint32], classes: NDArray[np.uint64], bins: int, cou
     return np.bincount(cells.ravel(), minlength=neurons * bins * count).reshape(neurons, bins, count)
 
 
-def _bits(table: NDArray[np.int64]) -> NDArray[np.float64]:
-    """[1 + C, d] mutual information of bin and class, and of bin and each class against the rest, in bits."""
+def _bits(table: NDArray[np.int64], alone: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[1 + C, d] mutual information of bin and class, and of bin and each class against the rest, in bits; `alone`
+    [C] are the entropies of the latter.
+    """
     rows = table[0].sum()
     in_bin = table.sum(axis=2)
     in_class = table[0].sum(axis=0)
@@ -112,7 +115,6 @@ def _bits(table: NDArray[np.int64]) -> NDArray[np.float64]:
     joint = _entropies(table, rows, axis=(1, 2))
     overall = of_bin + entropy(in_class) - joint - bias * (np.sum(in_class > 0) - 1)
     parts = _entropies(table, rows, axis=1) + _entropies(in_bin[:, :, None] - table, rows, axis=1)
-    alone = np.array([entropy(np.array([count, rows - count])) for count in in_class])
     of_classes = of_bin[:, None] + alone - parts - bias[:, None] * (alone > 0)
     return np.asarray(np.maximum(np.concatenate((overall[:, None], of_classes), axis=1).T, 0.0))
 

@@ -77,8 +77,8 @@ class Nmf(Method):
             )
         progress.at(0.9)
         squares = errors = 0.0
-        for rows, block in progress.part(0.9, 1.0).each(nonnegative(data).blocks()):
+        for at, block in progress.part(0.9, 1.0).each(nonnegative(data).blocks()):
             squares += float(np.vdot(block, block))
-            errors += float(np.sum(np.square(block - w[rows] @ h), dtype=np.float64))
+            errors += float(np.sum(np.square(block - w[at] @ h), dtype=np.float64))
         converged = iterations < self.iterations
         return Factors(data.neurons, w, h, float(np.sqrt(errors / squares)), int(iterations), converged)

@@ -18,9 +18,12 @@ def entering_mass(weights: NDArray[np.floating]) -> NDArray[np.float64]:
     """[C, D] the mass at which each neuron enters: what the heavier ones have already. A class without any weight, and
     neurons of weight 0, have 1. Among equal weights the lower place is first.
     """
-    sizes = np.abs(weights, dtype=np.float64)
-    order = np.argsort(-sizes, axis=1, kind="stable")
-    falling = np.take_along_axis(sizes, order, axis=1)
+    sizes = np.abs(weights.astype(np.float32))
+    # Size and place in one number: sorted several times as fast as by argsort, and equal ones by place.
+    packed = (~sizes.view(np.uint32)).astype(np.uint64) << np.uint64(32) | np.arange(sizes.shape[1], dtype=np.uint64)
+    packed.sort(axis=1)
+    order = (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    falling = np.take_along_axis(sizes, order, axis=1).astype(np.float64)
     total = falling.sum(axis=1, keepdims=True)
     before = (np.cumsum(falling, axis=1) - falling) / np.where(total > 0, total, 1.0)
     before = np.where(falling > 0, np.minimum(before, 1.0), 1.0)

@@ -22,7 +22,7 @@ _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 # Plans that callers are likely to share: small ones, with the same edits everywhere.
 _KEPT_PLANS, _KEPT_NEURONS = 128, 20_000
 _ABLE = {
-    Head.LANGUAGE: "Generate and Score",
+    Head.LANGUAGE: "Generate, Score",
     Head.MASKED_LANGUAGE: "FillMask",
     Head.SEQUENCE_CLASSIFICATION: "Classify",
     Head.TOKEN_CLASSIFICATION: "Classify",

@@ -27,7 +27,7 @@ from .hosting import describe, fitted_limits, runner_of, text_of
 from .mask_filling import FillMaskWork
 from .model import LoadedModel
 from .pace import Pace
-from .preparing import prepared, token_rows
+from .preparing import check_sentence, prepared, token_rows
 from .requests import (
     ExtractRequest,
     GenerateRequest,
@@ -159,9 +159,13 @@ class Engine:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._at_door, prepared, self._door, sites, interventions)
 
+    def check_sentence(self, content: Content, *, target: bool = False) -> None:
+        """InvalidRequest if a sentence (or what a decoder reads) cannot be run. Works where it is called, on any
+        thread."""
+        check_sentence(self._door, content, target=target)
+
     def token_rows(self, content: Content, *, include_special: bool = False, target: bool = False) -> TokenRows:
-        """The rows that a sentence (or what a decoder reads) has without pooling. Runs where it is called, on any
-        thread. InvalidRequest if the sentence cannot be run."""
+        """The rows that a sentence has without pooling; else the same."""
         return token_rows(self._door, content, include_special=include_special, target=target)
 
     async def _resolved(self, interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from torch import Tensor
 from .door import Door, at_most, check_words, width_of
 from .errors import EngineFailure, InvalidRequest, PatchclampError
 from .plan import Counts
-from .pooling import pooled, to_numpy
+from .pooling import Pool, pool, to_numpy
 from .programs import Demand
 from .requests import ExtractRequest, Limits, Pooling, SentenceActivations
 from .runners import Outcome
@@ -66,18 +67,52 @@ class ExtractWork(EngineWork):
         self.finished = last
         return off_thread.submit(self._send, complete, last) if complete else None
 
+    @torch.inference_mode()
     def _send(self, complete: list[tuple[int, Parts]], last: bool) -> None:
         try:
-            for number, parts in complete:
-                self.ready[number] = self._sentence(number, parts)
+            self._make_ready(complete)
             self._send_ready(last)
         except Exception as error:
             self.stream.put(error if isinstance(error, PatchclampError) else EngineFailure(str(error)))
             raise
 
-    def _sentence(self, number: int, parts: Parts) -> SentenceActivations:
+    def _make_ready(self, complete: list[tuple[int, Parts]]) -> None:
+        """Makes the rows of some sentences. They go through the pooling side by side: few large operations."""
+        numbers = [number for number, _ in complete]
+        pools = {
+            reads: self._pool([tokens[number] for number in numbers], complete, reads)
+            for reads, tokens in ((True, self.sentences), (False, self.targets))
+        }
+        arrays: list[dict[str, npt.NDArray[np.generic]]] = [{} for _ in complete]
+        for site in self.sites:
+            pooled, ends = pools[site.reads_prompt]
+            parts = [part for _, found in complete for part in found[site.name]]
+            rows = parts[0] if len(parts) == 1 else torch.cat(parts)
+            values = to_numpy(pooled(rows), self.request.dtype, site.name)
+            for mine, begin, end in zip(arrays, ends, ends[1:], strict=False):
+                mine[site.name] = values[begin:end]
+        for number, mine in zip(numbers, arrays, strict=True):
+            self.ready[number] = self._sentence(number, mine)
+
+    def _pool(
+        self, sentences: Sequence[Tokens], complete: list[tuple[int, Parts]], reads_prompt: bool
+    ) -> tuple[Pool, list[int]]:
+        """The pooling of sentences side by side, and where the rows of each begin and end."""
+        site = next((site for site in self.sites if site.reads_prompt is reads_prompt), None)
+        if site is None:
+            return pool((), self.pooling, torch.device("cpu")), [0]
+        counts = [sum(map(len, parts[site.name])) for _, parts in complete]
+        first = [0, *accumulate(counts)]
+        groups = [
+            tuple(start + place for place in group)
+            for start, tokens in zip(first, sentences, strict=False)
+            for group in tokens.rows
+        ]
+        device = complete[0][1][site.name][0].device
+        return pool(groups, self.pooling, device), [0, *accumulate(len(tokens.rows) for tokens in sentences)]
+
+    def _sentence(self, number: int, captured: dict[str, npt.NDArray[np.generic]]) -> SentenceActivations:
         tokens, target = self.sentences[number], self.targets[number]
-        captured = {site.name: self._array(site, parts[site.name], number) for site in self.sites}
         return SentenceActivations(
             number,
             tokens.names,
@@ -86,11 +121,6 @@ class ExtractWork(EngineWork):
             target_tokens=target.names,
             target_masked=_masked(target),
         )
-
-    def _array(self, site: Site, parts: Sequence[Tensor], number: int) -> npt.NDArray[np.generic]:
-        tokens = (self.sentences if site.reads_prompt else self.targets)[number]
-        rows = parts[0] if len(parts) == 1 else torch.cat(list(parts))
-        return to_numpy(pooled(rows, tokens.rows, self.pooling), self.request.dtype, site.name)
 
     def _send_ready(self, last: bool) -> None:
         events = []

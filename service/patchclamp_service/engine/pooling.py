@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,32 +12,58 @@ from torch import Tensor
 from .errors import InvalidRequest
 from .requests import Pooling
 
-__all__ = ["pooled", "to_numpy"]
+__all__ = ["Pool", "pool", "pooled", "to_numpy"]
+
+Groups = Sequence[Sequence[int]]
+"""Positions of the tokens of each row, ascending."""
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def pooled(rows: Tensor, groups: Sequence[Sequence[int]], pooling: Pooling) -> Tensor:
-    """Rows of tokens [tokens, width] → one float32 row per group of positions; rows of empty groups are NaN."""
+Pool = Callable[[Tensor], Tensor]
+"""From the rows of tokens [tokens, width] to one float32 row per group; rows of empty groups are NaN."""
+
+
+def pooled(rows: Tensor, groups: Groups, pooling: Pooling) -> Tensor:
+    """What `pool` makes of some rows."""
+    return pool(groups, pooling, rows.device)(rows)
+
+
+def pool(groups: Groups, pooling: Pooling, device: torch.device) -> Pool:
+    """How the rows of tokens become those of groups of positions; worked out once for all sites of a sentence."""
     if run := _run(groups):
-        return rows[run].float()
+        return lambda rows: rows[run].float()
     if pooling is Pooling.SENTENCE_MAX:
-        return torch.stack([_largest(rows, group) for group in groups])
-    if pooling not in (Pooling.AVERAGE, Pooling.SENTENCE_AVERAGE):
-        at = [_pick(group, pooling) for group in groups]
-        picked = rows.index_select(0, torch.tensor(at, device=rows.device)).float()
-        picked[[row for row, group in enumerate(groups) if not group]] = torch.nan
-        return picked
-    sizes = [len(group) for group in groups]
-    flat = torch.tensor([place for group in groups for place in group], dtype=torch.long, device=rows.device)
-    chosen = rows.index_select(0, flat).float()
-    owners = torch.repeat_interleave(torch.arange(len(sizes), device=rows.device), torch.tensor(sizes))
-    sums = chosen.new_zeros((len(sizes), rows.shape[1])).index_add_(0, owners, chosen)
-    # 0 / 0 is NaN: a word without a token must not look like one.
-    return sums / torch.tensor(sizes, device=rows.device)[:, None]
+        return lambda rows: torch.stack([_largest(rows, group) for group in groups])
+    if pooling in (Pooling.AVERAGE, Pooling.SENTENCE_AVERAGE):
+        return _average(groups, device)
+    at = torch.tensor([_pick(group, pooling) for group in groups], device=device)
+    missing = [row for row, group in enumerate(groups) if not group]
+
+    def picked(rows: Tensor) -> Tensor:
+        found = rows.index_select(0, at).float()
+        found[missing] = torch.nan
+        return found
+
+    return picked
 
 
-def _run(groups: Sequence[Sequence[int]]) -> slice | None:
+def _average(groups: Groups, device: torch.device) -> Pool:
+    places = [place for group in groups for place in group]
+    flat = _run([(place,) for place in places]) or torch.tensor(places, dtype=torch.long, device=device)
+    sizes = torch.tensor([len(group) for group in groups], device=device)
+    owners, divisors = torch.repeat_interleave(sizes), sizes[:, None].float()
+
+    def averaged(rows: Tensor) -> Tensor:
+        chosen = rows[flat].float()
+        sums = chosen.new_zeros((len(groups), rows.shape[1])).index_add_(0, owners, chosen)
+        # 0 / 0 is NaN: a word without a token must not look like one.
+        return sums.div_(divisors)
+
+    return averaged
+
+
+def _run(groups: Groups) -> slice | None:
     """The places of groups of one token each that follow one another: nothing to pick or add up."""
     first = groups[0][0] if groups and groups[0] else 0
     if all(len(group) == 1 and group[0] == first + row for row, group in enumerate(groups)):

@@ -1,4 +1,5 @@
-"""What can be asked of the engine and what it answers: plain values, no tensors.
+"""What can be asked of the engine: plain values, no tensors. What it answers is in `results`, what it says of itself in
+`description`; both can be had from here.
 
 Arrays are numpy; positions and indices are Python integers. Everything a caller hands over is frozen.
 """
@@ -6,10 +7,41 @@ Arrays are numpy; positions and indices are Python integers. Everything a caller
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from .description import (
+    Head,
+    Limits,
+    Load,
+    ModelInfo,
+    ModelKind,
+    ModuleInfo,
+    Observer,
+    RefusedSite,
+    SiteInfo,
+    StepReport,
+)
+from .results import (
+    AppliedEdit,
+    Classification,
+    ClassifyResult,
+    ClassScore,
+    Completed,
+    Event,
+    FilledMask,
+    FillMaskResult,
+    FinishReason,
+    ItemScore,
+    Receipt,
+    ScoreResult,
+    SentenceActivations,
+    Token,
+    TokenLogprob,
+    WordClasses,
+)
 
 __all__ = [
     "Ablate",
@@ -324,292 +356,3 @@ class FillMaskRequest:
 
 
 Request = GenerateRequest | ScoreRequest | ExtractRequest | ClassifyRequest | FillMaskRequest
-
-
-# --- answers -----------------------------------------------------------------------------------------------------
-
-
-class FinishReason(enum.Enum):
-    """Why a generation ended."""
-
-    END_OF_SEQUENCE = "end_of_sequence"
-    STOP_SEQUENCE = "stop_sequence"
-    LENGTH = "length"
-
-
-@dataclass(slots=True)
-class AppliedEdit:
-    """What one intervention did, counted in token positions."""
-
-    positions_edited: int = 0
-    gate_firings: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What was done to the activations: digest of the canonical edits, one entry per intervention."""
-
-    digest: str
-    edits: tuple[AppliedEdit, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    """A token that might have been."""
-
-    id: int
-    text: str
-    logprob: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Token:
-    """A generated token. Captured arrays have shape [1, width]; bfloat16 travels as uint16 bits."""
-
-    id: int
-    text: str
-    logprob: float
-    top: tuple[TokenLogprob, ...] = ()
-    captured: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Completed:
-    """The end of a generation. Captured arrays have shape [prompt tokens, width]."""
-
-    reason: FinishReason
-    prompt_tokens: int
-    generated_tokens: int
-    seed: int
-    receipt: Receipt
-    captured_prompt: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ItemScore:
-    """Log-probabilities of the tokens of one continuation, natural logarithm."""
-
-    token_logprobs: Floats
-    token_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ScoreResult:
-    """One entry an item, in order: the only event of a score request."""
-
-    scores: tuple[ItemScore, ...]
-    receipt: Receipt
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SentenceActivations:
-    """One sentence. Arrays have shape [rows, width]; bfloat16 travels as uint16 bits. `masked` names the rows of
-    words without a subword. The receipt stands on the last sentence only."""
-
-    sentence: int
-    tokens: tuple[str, ...]
-    captured: dict[str, npt.NDArray[np.generic]]
-    masked: tuple[int, ...] = ()
-    receipt: Receipt | None = None
-    target_tokens: tuple[str, ...] = ()
-    """The rows of the decoder's sites, where `tokens` are those of the encoder's."""
-    target_masked: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ClassScore:
-    """A class. `probability`: softmax over the classes; the sigmoid where several may hold at once; the logit itself
-    of a regression."""
-
-    index: int
-    label: str
-    logit: float
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class WordClasses:
-    """Classes of one word, those of its first subword, most probable first; none for a word without a subword."""
-
-    word: str
-    classes: tuple[ClassScore, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Classification:
-    """Classes of one sentence, most probable first, or of each of its words."""
-
-    classes: tuple[ClassScore, ...] = ()
-    words: tuple[WordClasses, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ClassifyResult:
-    """One entry a sentence, in order: the only event of its request."""
-
-    results: tuple[Classification, ...]
-    receipt: Receipt
-
-
-@dataclass(frozen=True, slots=True)
-class FilledMask:
-    """What one mask may hide. `position` counts tokens with the special ones."""
-
-    position: int
-    top: tuple[TokenLogprob, ...]
-    targets: tuple[TokenLogprob, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FillMaskResult:
-    """The masks of each text, from left to right: the only event of its request."""
-
-    results: tuple[tuple[FilledMask, ...], ...]
-    receipt: Receipt
-
-
-Event = Token | Completed | ScoreResult | SentenceActivations | ClassifyResult | FillMaskResult
-
-
-# --- the model, described ----------------------------------------------------------------------------------------
-
-
-class ModelKind(enum.Enum):
-    """How a model reads: forwards only, both ways, or with an encoder for the prompt and a decoder for what follows."""
-
-    DECODER = "decoder"
-    ENCODER = "encoder"
-    ENCODER_DECODER = "encoder_decoder"
-
-
-class Head(enum.Enum):
-    """What sits on top of a model, and so what it can do beside extraction."""
-
-    NONE = "none"
-    LANGUAGE = "language"
-    MASKED_LANGUAGE = "masked_language"
-    SEQUENCE_CLASSIFICATION = "sequence_classification"
-    TOKEN_CLASSIFICATION = "token_classification"  # noqa: S105
-
-
-@dataclass(frozen=True, slots=True)
-class SiteInfo:
-    """A site the model offers: name, width, and the module end that carries it."""
-
-    name: str
-    width: int
-    module: str
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedSite:
-    """A site the model does not offer, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModuleInfo:
-    """A module that "module:{path}.input" or ".output" can name; width 0: not known or without a token axis."""
-
-    path: str
-    type: str
-    input_width: int
-    output_width: int
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one request may ask for, and what the engine holds at most. Exceeding a limit is refused by name."""
-
-    context_tokens: int = 0
-    """Prompt and new tokens together, of an encoder-decoder each for itself; 0: as many as the model was made for."""
-    interventions: int = 1024
-    edited_neurons: int = 1_000_000
-    score_items: int = 4096
-    sentences: int = 16384
-    stop_strings: int = 16
-    top_logprobs: int = 20
-    capture_bytes: int = 1 << 30
-    request_tokens: int = 250_000
-    message_bytes: int = 64 << 20
-    running: int = 16
-    """Generations decoding side by side."""
-    queued_tokens: int = 1_000_000
-    """Tokens of all admitted requests that have not finished; more is refused at once."""
-    batch_tokens: int = 512
-    """Tokens of one forward pass when nobody is decoding."""
-    prefill_tokens: int = 128
-    """Prompt tokens that join a forward pass in which others decode: what they wait for it."""
-    cache_tokens: int = 65_536
-    """Token slots of the key-value cache; what a generation may need of it is reserved when it starts."""
-    buffered_bytes: int = 64 << 20
-    """Activations an extraction may be ahead of a slow reader; beyond it, the extraction waits."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """A loaded model as GetModel shows it."""
-
-    name: str
-    architecture: str
-    family: str
-    kind: ModelKind
-    head: Head
-    labels: tuple[str, ...]
-    """Labels of a classification head, by index."""
-    mask_token: str
-    """What FillMask fills; empty: the model has none."""
-    digest: str
-    dtype: str
-    device: str
-    layers: int
-    hidden_size: int
-    vocabulary_size: int
-    parameters: int
-    context_tokens: int
-    sites: tuple[SiteInfo, ...]
-    refused_sites: tuple[RefusedSite, ...]
-    modules: tuple[ModuleInfo, ...]
-    packed: bool
-    load_seconds: float
-
-    @property
-    def is_decoder(self) -> bool:
-        """Whether it reads forwards only."""
-        return self.kind is ModelKind.DECODER
-
-
-# --- what the engine tells about itself --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """One pass: seconds it took, rows that decoded, prompt tokens that joined, tokens generated, positions edited."""
-
-    seconds: float
-    decode_rows: int
-    prefill_tokens: int
-    new_tokens: int
-    positions_edited: int
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What the engine holds at this moment."""
-
-    waiting_requests: int
-    running_requests: int
-    queued_tokens: int
-    active_interventions: int
-
-
-class Observer:
-    """Told what happens in the engine, on the engine's thread. The base class ignores it all."""
-
-    def on_step(self, report: StepReport) -> None:
-        """A forward pass ended."""
-
-    def on_start(self, waited: float) -> None:
-        """A request got its first forward pass after `waited` seconds in the queue."""

@@ -20,9 +20,9 @@ class Job:
     run: dict[int, list[int]] = field(default_factory=dict)
 
 
-def generation(prompt: int, new: int) -> Job:
+def generation(prompt: int, new: int, *, atomic: bool = False) -> Job:
     work = Work(tokens=prompt + new, interactive=True)
-    sequence = Sequence(list(range(prompt)), work, prompt_length=prompt, capacity=prompt + new)
+    sequence = Sequence(list(range(prompt)), work, prompt_length=prompt, capacity=prompt + new, atomic=atomic)
     work.pending.append(sequence)
     return Job(work, [sequence], new)
 
@@ -34,20 +34,20 @@ def bulk(lengths: list[int], *, atomic: bool, background: bool = False) -> Job:
     return Job(work, sequences)
 
 
-def scored(prompt: int, continuations: list[int]) -> Job:
+def scored(prompt: int, continuations: list[int], *, atomic: bool = False) -> Job:
     work = Work(tokens=prompt + sum(continuations))
-    parent = Sequence(list(range(prompt)), work, prompt_length=prompt)
+    parent = Sequence(list(range(prompt)), work, prompt_length=prompt, atomic=atomic)
     parent.children = [Sequence(list(range(n)), work, prompt_length=0, parent=parent) for n in continuations]
     work.pending.append(parent)
     return Job(work, [parent, *parent.children])
 
 
 jobs = st.one_of(
-    st.builds(generation, st.integers(1, 90), st.integers(1, 8)),
+    st.builds(generation, st.integers(1, 90), st.integers(1, 8), atomic=st.booleans()),
     st.builds(
         bulk, st.lists(st.integers(1, 90), min_size=1, max_size=6), atomic=st.booleans(), background=st.booleans()
     ),
-    st.builds(scored, st.integers(1, 90), st.lists(st.integers(1, 30), max_size=4)),
+    st.builds(scored, st.integers(1, 90), st.lists(st.integers(1, 30), max_size=4), atomic=st.booleans()),
 )
 budgets = st.builds(
     Budget,
@@ -96,6 +96,7 @@ def run(schedule: list[Job], budget: Budget, cancelled: set[int]) -> int:
         passes += 1
         for segment in segments:
             assert segment.start == segment.sequence.computed
+            assert not segment.sequence.atomic or segment.ends
             if segment.sequence.parent:
                 parent = segment.sequence.parent
                 ahead = [other for other in segments if other.sequence is parent]

@@ -366,7 +366,7 @@ class Limits(_message.Message):
     CAPTURE_BYTES_FIELD_NUMBER: _builtins.int
     REQUEST_TOKENS_FIELD_NUMBER: _builtins.int
     context_tokens: _builtins.int
-    """Prompt and new tokens together."""
+    """Prompt and new tokens together; of an encoder-decoder, each side for itself."""
     interventions: _builtins.int
     """Interventions of a request."""
     edited_neurons: _builtins.int
