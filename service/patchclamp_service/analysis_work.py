@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +18,13 @@ from patchclamp_analysis.neurons import Neurons
 from patchclamp_analysis.probe import Probe
 from patchclamp_analysis.progress import Progress
 from patchclamp_analysis.results import Ranking
+from patchclamp_analysis.top_words import NeuronWords, TopWords
 
 from patchclamp_service.engine.errors import DigestMismatch
 from patchclamp_service.staging import disk_space
 from patchclamp_service.worker_process import Report
 
-__all__ = ["ClassScores", "Judged", "Rows", "Trained", "evaluate_probe", "rank", "train_probe"]
+__all__ = ["ClassScores", "Judged", "Rows", "Trained", "evaluate_probe", "rank", "top_words", "train_probe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,16 @@ def evaluate_probe(report: Report, rows: Rows, path: Path) -> Judged:
     return Judged(len(data), float(right.sum() / len(data)), float(there.max() / len(data)), tuple(scores))
 
 
+def top_words(report: Report, rows: Rows, method: TopWords, neurons: Sequence[tuple[str, int]]) -> list[NeuronWords]:
+    """The words that drive each of the neurons, which are of the sites of the rows."""
+    with rows.opened() as data:
+        starts = _starts(data)
+        places = np.unique([starts[site] + index for site, index in neurons])
+        found = method.find(data, places, progress=_percent(report, "looking"))
+    by_neuron = {(each.site, each.index): each for each in found}
+    return [by_neuron[neuron] for neuron in neurons]
+
+
 def _scores(label: str, right: int, said: int, there: int) -> ClassScores:
     return ClassScores(label, right / said if said else 0.0, right / there, 2 * right / (said + there), there)
 
@@ -137,8 +148,12 @@ def _sites_of(neurons: Neurons) -> tuple[str, ...]:
 
 def _places(data: Data, neurons: Neurons) -> NDArray[np.int64]:
     """Where neurons are among those of the data, which has all of their sites."""
-    starts = {site.name: data.neurons.of_site(number).start for number, site in enumerate(data.neurons.sites)}
+    starts = _starts(data)
     return np.array([starts[neuron.site] + neuron.index for neuron in neurons], dtype=np.int64)
+
+
+def _starts(data: Data) -> dict[str, int]:
+    return {site.name: data.neurons.of_site(number).start for number, site in enumerate(data.neurons.sites)}
 
 
 def _percent(report: Report, stage: str) -> Progress:

@@ -34,6 +34,8 @@ class Library:
     probes: ResultFiles[analysis_pb2.Probe]
     jobs: Jobs
     workers: Workers
+    queries: Workers
+    """For what somebody waits for: long operations must not stand in its way."""
 
     @classmethod
     def open(cls, settings: Settings) -> Library:
@@ -41,12 +43,15 @@ class Library:
         database = Database.open(settings.data_dir, settings.database)
         jobs = Jobs(database, running=settings.jobs_running, kept_days=settings.operations_kept_days)
         workers = Workers(settings.workers, settings.worker_memory_bytes)
+        queries = Workers(1, settings.worker_memory_bytes)
         resources = Resources(database)
         corpora = Corpora(resources, settings.data_dir / "corpora")
         activation_sets = ActivationSets(resources, settings.data_dir / "activation-sets")
         rankings = Rankings(resources, settings.data_dir / "rankings")
         probes = ResultFiles(resources, settings.data_dir / "probes", PROBES, ".safetensors", analysis_pb2.Probe)
-        return cls(settings.data_dir, database, resources, corpora, activation_sets, rankings, probes, jobs, workers)
+        return cls(
+            settings.data_dir, database, resources, corpora, activation_sets, rankings, probes, jobs, workers, queries
+        )
 
     def close(self) -> None:
         """Lets go of the database and the data directory, after `jobs.close()`."""

@@ -45,6 +45,7 @@ from patchclamp_service.servicers.operations import OperationsServicer
 from patchclamp_service.servicers.registry import Registry, State
 from patchclamp_service.servicers.set_creation import SetCreation
 from patchclamp_service.settings import Settings, split_address
+from patchclamp_service.word_queries import WordQueries
 
 __all__ = ["Server", "assemble", "serve"]
 
@@ -129,6 +130,7 @@ def _analysis(library: Library) -> AnalysisServicer:
         probes,
         RankingJobs(sets, rankings, library.jobs, library.workers),
         ProbeJobs(sets, rankings, probes, library.jobs, library.workers),
+        WordQueries(sets, library.queries),
     )
 
 

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     background_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.25
     """How much a running extraction may slow concurrent generations, as a share of their time."""
     workers: Positive = 1
-    """Processes that analyses run in, side by side; they have a lower priority than the server."""
+    """Processes that analyses run in, side by side, of lower priority than the server; one more answers TopWords."""
     worker_memory_bytes: Annotated[int, Field(ge=64 << 20, le=2**63 - 1)] = 2 << 30
     """Memory of an analysis in bytes; one that needs more is stopped."""
     cache: Path = Path("~/.cache/patchclamp")

@@ -341,3 +341,41 @@ async def test_waiting_for_an_evaluation_prints_it(script: Script, shell: Shell)
     script.reply("GetOperation", done(EVALUATION))
     _, out, _ = await shell.run("operations", "wait", "operations/x")
     assert json.loads(out)["accuracy"] == 0.75
+
+
+WORDS = v1.TopWordsResponse(
+    neurons=[
+        v1.NeuronWords(site="layers.1.mlp", index=7, words=[v1.WordScore(word="nurse", score=1, count=12)]),
+        v1.NeuronWords(site="layers.0.mlp", index=1),
+    ]
+)
+
+
+async def test_top_words(script: Script, half: Half) -> None:
+    script.reply("TopWords", WORDS)
+    async with half.client(script.target) as client:
+        neurons = Ranking.from_proto(RANKING).top(2)
+        first, second = await half.wait(client.analysis.top_words, "activationSets/a", neurons, top=3, min_count=2)
+    wire = """
+        activation_set: "activationSets/a" top: 3 threshold: 0.1 min_count: 2
+        neurons { site: "layers.1.mlp" indices: 7 } neurons { site: "layers.0.mlp" indices: 1 }
+    """
+    assert script.requests == [text_format.Parse(wire, v1.TopWordsRequest())]
+    assert [(each.word, each.score, each.count) for each in first.words] == [("nurse", 1, 12)]
+    assert (second.site, second.index, second.words) == ("layers.0.mlp", 1, ())
+
+
+@pytest.mark.parametrize("options", [{"threshold": 0}, {"threshold": 2}, {"top": 0}, {"min_count": 0}])
+async def test_top_words_refuses_what_the_wire_has_no_sign_for(
+    script: Script, half: Half, options: dict[str, Any]
+) -> None:
+    async with half.client(script.target) as client:
+        with pytest.raises(ValueError, match="threshold must be above 0"):
+            await half.wait(client.analysis.top_words, "activationSets/a", "layers.0.mlp", **options)
+    assert script.requests == []
+
+
+async def test_the_command_top_words(script: Script, shell: Shell) -> None:
+    script.reply("TopWords", WORDS)
+    _, out, _ = await shell.run("top-words", "activationSets/a", "layers.1.mlp[7]", "layers.0.mlp[1]")
+    assert rows(out)[1:] == ["layers.1.mlp[7] nurse 1.0000 12"]

@@ -25,6 +25,7 @@ from patchclamp.v1 import intervention_pb2 as edits
 from patchclamp_analysis.data import Data
 from patchclamp_analysis.methods import METHODS
 from patchclamp_analysis.probe import Probe
+from patchclamp_analysis.top_words import TopWords
 
 from tests.service.test_activation_sets import Client
 from tests.service.test_server import refused, running
@@ -120,6 +121,10 @@ async def client(folder: Path) -> AsyncIterator[Analyst]:
         await client.made("corpora/words", activation_set_id="words", model=LLAMA, sites=sites)
         await client.made("corpora/plain", activation_set_id="plain", model=LLAMA, sites=["embeddings"])
         await client.made("corpora/words", activation_set_id="bert", sites=["layers.*.residual"])
+        pooled = activations.SENTENCE_LAST
+        await client.made(
+            "corpora/words", activation_set_id="pooled", model=LLAMA, sites=["embeddings"], aggregation=pooled
+        )
         yield client
 
 
@@ -369,6 +374,44 @@ async def test_neurons_of_another_model_are_refused(client: Analyst) -> None:
     assert (await refused(client.analysis.EvaluateProbe(request)))[:2] == ("FAILED_PRECONDITION", "ANOTHER_MODEL")
     request.activation_set = "activationSets/plain"
     assert (await refused(client.analysis.EvaluateProbe(request)))[1:] == ("UNKNOWN_SITE", "activation_set")
+
+
+async def test_the_words_of_neurons_are_what_the_library_finds(client: Analyst, data: Data) -> None:
+    request = v1.TopWordsRequest(activation_set=SET, top=4, min_count=2)
+    request.neurons.add(site="layers.1.neurons", indices=[5, 0])
+    request.neurons.add(site="layers.0.residual")
+    found = (await client.analysis.TopWords(request)).neurons
+    width = len(found) - 2
+    wanted = {(each.site, each.index): each for each in TopWords(4, min_count=2).find(data)}
+    assert [(each.site, each.index) for each in found[:3]] == [
+        ("layers.1.neurons", 5),
+        ("layers.1.neurons", 0),
+        ("layers.0.residual", 0),
+    ]
+    assert width == next(site.width for site in data.neurons.sites if site.name == "layers.0.residual")
+    for each in found:
+        words = [(word.word, word.count) for word in each.words]
+        assert words == [(word.word, word.count) for word in wanted[each.site, each.index].words]
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({"neurons": [("layers.1.neuron", [])]}, ("INVALID_ARGUMENT", "UNKNOWN_SITE", "neurons[0].site")),
+        (
+            {"neurons": [("layers.1.neurons", [0, 9999])]},
+            ("INVALID_ARGUMENT", "INDEX_OUT_OF_RANGE", "neurons[0].indices[1]"),
+        ),
+        ({"neurons": [("layers.1.neurons", [])] * 30}, ("INVALID_ARGUMENT", "TOO_MANY_NEURONS", "neurons")),
+        ({"neurons": [("layers.1.neurons", [])] * 4, "top": 1000}, ("INVALID_ARGUMENT", "TOO_MANY_WORDS", "top")),
+        ({"min_count": 10**6}, ("INVALID_ARGUMENT", "BAD_DATA", "")),
+        ({"activation_set": "activationSets/pooled"}, ("FAILED_PRECONDITION", "NEEDS_WORDS", "")),
+    ],
+)
+async def test_words_that_cannot_be_found(client: Analyst, fields: Any, wanted: tuple[str, str, str]) -> None:
+    neurons = [common_pb2.Neurons(site=s, indices=i) for s, i in fields.get("neurons", [("layers.1.neurons", [0])])]
+    given: dict[str, Any] = {"activation_set": SET} | fields | {"neurons": neurons}
+    assert await refused(client.analysis.TopWords(v1.TopWordsRequest(**given))) == wanted
 
 
 async def test_a_restart_keeps_rankings_and_goes_on_with_work(folder: Path) -> None:

@@ -83,6 +83,7 @@ from patchclamp._sync.operations import Operation, Operations
 from patchclamp._sync.probes import Probes
 from patchclamp._sync.rankings import Rankings
 from patchclamp._sync.streams import Extraction, GenerationStream
+from patchclamp._top_words import NeuronWords, WordScore
 from patchclamp._version import __version__
 
 __all__ = [
@@ -139,6 +140,7 @@ __all__ = [
     "ModelHead",
     "ModelKind",
     "Module",
+    "NeuronWords",
     "Neurons",
     "NotFound",
     "NotationError",
@@ -175,6 +177,7 @@ __all__ = [
     "Unknown",
     "Usage",
     "WordClassification",
+    "WordScore",
     "__version__",
     "ablate",
     "add",

@@ -1,4 +1,4 @@
-"""The commands about methods: `methods`, `rank`."""
+"""The commands about methods: `methods`, `rank`, `top-words`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from patchclamp._cli_rankings import print_ranking
 from patchclamp._methods import Method
 from patchclamp._sync.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, Client
 
-__all__ = ["Label", "OnlySites", "Parameters", "SetName", "methods", "parameter_values", "rank"]
+__all__ = ["Label", "OnlySites", "Parameters", "SetName", "methods", "parameter_values", "rank", "top_words"]
 
 SetName: TypeAlias = Annotated[str, typer.Argument(metavar="SET", help="As 'activationSets/dev'.")]
 Label: TypeAlias = Annotated[
@@ -89,6 +89,34 @@ def rank(
             return
         made = result_of(operation)
     print_json(made) if as_json else print_ranking(made)
+
+
+def top_words(
+    activation_set: SetName,
+    neurons: Annotated[list[str], typer.Argument(metavar="NEURONS…", help="As 'layers.3.neurons[17,40]'.")],
+    top: Annotated[int, typer.Option(metavar="N", help="How many words a neuron.", min=1)] = 20,
+    threshold: Annotated[float, typer.Option(metavar="SCORE", help="Only words above this score.")] = 0.1,
+    min_count: Annotated[int, typer.Option(metavar="N", help="Leave out words that occur fewer times.", min=1)] = 1,
+    as_json: AsJson = False,
+    target: Target = DEFAULT_TARGET,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Print the words that drive neurons most.
+
+    \b
+    patchclamp top-words activationSets/dev 'layers.3.neurons[17,40]' --min-count 5
+    """
+    with Client(target, timeout=timeout) as client:
+        found = client.analysis.top_words(activation_set, neurons, top=top, threshold=threshold, min_count=min_count)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [f"{each.site}[{each.index}]", word.word, f"{word.score:.4f}", f"{word.count:,}"]
+        for each in found
+        for word in each.words
+    ]
+    print_table(["neuron", "word", "score", "times"], rows)
 
 
 def parameter_values(texts: list[str] | None) -> dict[str, object]:

@@ -69,8 +69,10 @@ class Neurons:
         return cls(site, _indices(text, len(site) + 1))
 
     @classmethod
-    def of(cls, neurons: str | Neurons | common_pb2.Neurons) -> Neurons:
+    def of(cls, neurons: str | Neurons | ScoredNeuron | common_pb2.Neurons) -> Neurons:
         """The neurons, whichever way they were given."""
+        if isinstance(neurons, ScoredNeuron):
+            return cls(neurons.site, [neurons.index])
         if isinstance(neurons, str):
             return cls.parse(neurons)
         return neurons if isinstance(neurons, Neurons) else cls.from_proto(neurons)

@@ -17,6 +17,7 @@ from patchclamp_service.ranking_exports import export
 from patchclamp_service.ranking_jobs import RankingJobs
 from patchclamp_service.rankings import Rankings
 from patchclamp_service.result_files import ResultFiles
+from patchclamp_service.word_queries import WordQueries
 
 __all__ = ["AnalysisServicer"]
 
@@ -30,11 +31,13 @@ class AnalysisServicer(analysis_pb2_grpc.AnalysisServiceServicer):
         probes: ResultFiles[analysis_pb2.Probe],
         ranking_jobs: RankingJobs,
         probe_jobs: ProbeJobs,
+        word_queries: WordQueries,
     ) -> None:
         self._rankings = rankings
         self._probes = probes
         self._ranking_jobs = ranking_jobs
         self._probe_jobs = probe_jobs
+        self._word_queries = word_queries
 
     async def ListMethods(
         self, request: analysis_pb2.ListMethodsRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -108,3 +111,9 @@ class AnalysisServicer(analysis_pb2_grpc.AnalysisServiceServicer):
         """Row and file."""
         await self._probes.delete(request.name)
         return empty_pb2.Empty()
+
+    async def TopWords(
+        self, request: analysis_pb2.TopWordsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> analysis_pb2.TopWordsResponse:
+        """The words that drive neurons."""
+        return await self._word_queries.top_words(request)

@@ -14,12 +14,14 @@ from patchclamp._async.operations import AsyncOperation
 from patchclamp._async.probes import AsyncProbes
 from patchclamp._async.rankings import AsyncRankings
 from patchclamp._methods import Method
+from patchclamp._neurons import Neurons, ScoredNeuron
 from patchclamp._operations import result_reader
 from patchclamp._probes import Probe, ProbeEvaluation
 from patchclamp._progress import ProgressOption
 from patchclamp._rankings import Ranking
 from patchclamp._resources import name_of, request_id_or_new
 from patchclamp._status import status_errors
+from patchclamp._top_words import NeuronWords
 from patchclamp.v1 import analysis_pb2, analysis_pb2_grpc
 
 __all__ = ["AsyncAnalysis"]
@@ -177,6 +179,40 @@ class AsyncAnalysis:
         with status_errors():
             message = await self._stub.EvaluateProbe(request, **self._connection.options(timeout))
         return AsyncOperation(self._connection, message, result_reader(ProbeEvaluation), progress)
+
+    async def top_words(
+        self,
+        activation_set: str | ActivationSet,
+        neurons: str | Neurons | Sequence[str | Neurons | ScoredNeuron],
+        *,
+        top: int = 20,
+        threshold: float = 0.1,
+        min_count: int = 1,
+        timeout: float | None = None,
+    ) -> tuple[NeuronWords, ...]:
+        """The words that drive each of some neurons most, in their order.
+
+        Args:
+            activation_set: A set with a row a word.
+            neurons: "layers.3.neurons[17,40]", or several, or those of a ranking: `ranking.top(10)`. Up to 1000.
+            top: How many words a neuron.
+            threshold: Only words with a score above this, which is above 0 and up to 1.
+            min_count: Leave out words that occur fewer times.
+            timeout: Seconds for the call; None: the client's.
+        """
+        if not 0 < threshold <= 1 or top < 1 or min_count < 1:  # 0 on the wire stands for the default
+            raise ValueError("threshold must be above 0 and at most 1, top and min_count at least 1")
+        given = [neurons] if isinstance(neurons, str | Neurons) else neurons
+        request = analysis_pb2.TopWordsRequest(
+            activation_set=name_of(activation_set),
+            neurons=[Neurons.of(each).to_proto() for each in given],
+            top=top,
+            threshold=threshold,
+            min_count=min_count,
+        )
+        with status_errors():
+            response = await self._stub.TopWords(request, **self._connection.options(timeout))
+        return tuple(map(NeuronWords.from_proto, response.neurons))
 
     @cached_property
     def rankings(self) -> AsyncRankings:
