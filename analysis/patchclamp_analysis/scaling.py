@@ -35,14 +35,23 @@ class Scaling:
         """To mean 0 and deviation 1, by moments that are known already."""
         return cls(found.mean.astype(np.float32), found.scale.astype(np.float32))
 
-    def apply(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[n, D + 1] of [n, D]; the last column is 1."""
-        scaled = np.empty((len(block), block.shape[1] + 1), np.float32)
+    def apply(self, block: NDArray[np.float32], into: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """[n, D + 1] of [n, D]; the last column is 1. `into` is what an earlier call gave, to be written over if it is
+        large enough.
+        """
+        width = block.shape[1]
+        if into is None or len(into) < len(block):
+            # Rows begin on cache lines.
+            into = np.empty((len(block), -(-(width + 1) // 16) * 16), np.float32)[:, : width + 1]
+            into[:, -1] = 1.0
+        scaled = into[: len(block)]
         np.subtract(block, self.mean, out=scaled[:, :-1])
         scaled[:, :-1] *= np.float32(1.0) / self.scale
-        scaled[:, -1] = 1.0
         return scaled
 
-    def blocks(self, data: Data, multiple: int = 1) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """A pass over the rows, as [n, D + 1]."""
-        return ((rows, self.apply(block)) for rows, block in data.blocks(multiple))
+    def blocks(self, data: Data) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """A pass over the rows, as [n, D + 1]; each block is written over by the next."""
+        scaled: NDArray[np.float32] | None = None
+        for rows, block in data.blocks():
+            scaled = self.apply(block, scaled)
+            yield rows, scaled

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import beside, edits, extract, extract_set, generate, linear, methods, plans, redundancy, store, transport
+from tests.bench import (
+    beside,
+    edits,
+    extract,
+    extract_set,
+    generate,
+    linear,
+    methods,
+    plans,
+    redundancy,
+    store,
+    transport,
+)
 
 # The transport measurement turns the plain models into engines, so it comes after those that need them plain.
 BENCHES = {

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
-from scipy.special import logsumexp
 
 from ..data import Data
 from ..errors import BadData
@@ -82,6 +80,8 @@ class ClassGaussians:
 
     def log_joint(self, data: Data) -> NDArray[np.float64]:
         """[N, C] log p(c) + log p(x | c), in nats; −∞ for classes without rows in training."""
+        from scipy.linalg import solve_triangular
+
         if data.neurons != self.neurons:
             raise BadData("the data has other neurons than the Gaussians", where=data.label)
         found = np.full((len(data), len(self.classes)), -np.inf)
@@ -99,6 +99,8 @@ class ClassGaussians:
         which one outlier could cost any number of bits. Rows of classes that were not in training count as wrong, and
         as if they had been expected as seldom as the rarest class.
         """
+        from scipy.special import logsumexp
+
         joint = self.log_joint(data)
         y = data.y if data.classes == self.classes else data.with_classes(self.classes).y
         known = (y >= 0) & (self.priors[y] > 0)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from ..data import Data
 from ..losses import Loss
@@ -80,12 +79,14 @@ def adam(
     draw = None if seed is None else np.random.default_rng(seed)
     matrix, gradient, moved = start.copy(), np.empty_like(start), Adam(start.shape)
     steps = epochs * -(-len(problem.data) // batch)
+    whole: Matrix | None = None
     for epoch in range(epochs):
         order = np.arange(len(problem.data)) if draw is None else draw.permutation(len(problem.data))
         goals = problem.goals[order]
         part = progress.part(epoch / epochs, (epoch + 1) / epochs)
         for rows, block in part.each(problem.data.take(order).blocks(batch)):
-            scaled = problem.scaling.apply(block)
+            scaled = problem.scaling.apply(block, whole)
+            whole = scaled if whole is None else whole
             for at in range(0, len(block), batch):
                 some = scaled[at : at + batch]
                 _, errors = problem.loss(some @ matrix.T, goals[rows.start + at : rows.start + at + len(some)])
@@ -122,6 +123,8 @@ def lbfgs(
     """L-BFGS to the optimum. For l1 > 0 each weight is the difference of two that are ≥ 0 (L-BFGS-B), so that zeros are
     exact. After each iteration `judge` sees the matrix and says whether to go on.
     """
+    from scipy.optimize import minimize
+
     shape = start.shape
     split = problem.l1 > 0
     done = 0
