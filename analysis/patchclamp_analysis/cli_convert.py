@@ -22,7 +22,7 @@ from .cli_corpus import (
 )
 from .corpus import Corpus
 from .errors import BadData
-from .neurox_exchange import export_neurox, import_neurox
+from .neurox_exchange import export_neurox, import_neurox, numbered_by_neurox
 
 __all__ = ["convert"]
 
@@ -43,13 +43,17 @@ def convert(
     no_label: NoLabel = "",
     layer: Annotated[
         list[int] | None,
-        typer.Option(help="From NeuroX: the number of a layer in the file. Repeatable.", show_default="0, 1, 2, …"),
+        typer.Option(
+            help="From NeuroX: the number of a layer in the file. Repeatable.",
+            show_default="as noted in the file, else 0, 1, 2, …",
+        ),
     ] = None,
     model: Annotated[str, typer.Option(help="From NeuroX: the model, to be noted.", show_default=False)] = "",
 ) -> None:
     """Make an activation set of a NeuroX file, or a NeuroX file of an activation set.
 
-    NeuroX's layer 0 is `embeddings`, its layer i + 1 is `layers.{i}.residual`.
+    NeuroX's layer 0 is `embeddings`, its layer i + 1 is `layers.{i}.residual`. A file with other sites counts them
+    from 0, and notes their names, so that they come back as they were.
 
     \b
     patchclamp-analysis convert dev.h5 dev.hdf5
@@ -58,7 +62,11 @@ def convert(
     if target.suffix != ".h5":
         with ActivationSet.open(source) as stored:
             sites = export_neurox(stored, target, sites=site)
-        sys.stdout.write(f"{target}: layers {', '.join(sites)}\n")
+        if numbered_by_neurox(sites):
+            sys.stdout.write(f"{target}: layers {', '.join(sites)}\n")
+        else:
+            numbers = ", ".join(f"{number} = {site}" for number, site in enumerate(sites))
+            sys.stdout.write(f"{target}: layers {numbers} (NeuroX counts what is in the file)\n")
         return
     given = None
     if corpus:

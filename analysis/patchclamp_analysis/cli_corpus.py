@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ import typer
 from .annotation import Otherwise, Regex, Rule, annotate
 from .corpus import Corpus, write_corpus
 from .corpus_files import Column, CorpusFiles, Format, Source
-from .errors import BadData
+from .durable_files import locked
+from .errors import BadData, Busy
 from .sentences import Level
 
 __all__ = [
@@ -120,21 +122,43 @@ class CorpusInput:
 
 @contextmanager
 def corpus_directory(given: CorpusInput, out: Path) -> Iterator[Path]:
-    """Where the corpus lies; one that is made of files lies, until the end, hidden beside what will be written."""
+    """Where the corpus lies; one that is made of files lies, until the end, hidden beside what will be written.
+
+    Raises:
+        BadData: The files or the rules are not right.
+        Busy: Another run is making `out`.
+        OSError: Files cannot be read or written.
+    """
     rules = given.annotations()
     workplace = out.with_name(f".{out.name}.corpus")
-    shutil.rmtree(workplace, ignore_errors=True)  # of a run that was killed
+    with _only_run(out):
+        shutil.rmtree(workplace, ignore_errors=True)  # of a run that was killed
+        try:
+            directory = given.path
+            if not directory.is_dir():
+                directory = workplace / "read"
+                write_corpus(given.files().read(), directory)
+            if rules:
+                write_corpus(annotate(Corpus.open(directory), rules), workplace / "annotated")
+                directory = workplace / "annotated"
+            yield directory
+        finally:
+            shutil.rmtree(workplace, ignore_errors=True)
+
+
+@contextmanager
+def _only_run(out: Path) -> Iterator[None]:
+    """Keeps other runs from making `out`. Raises Busy if one is at it."""
+    lock = out.with_name(f".{out.name}.lock")
     try:
-        directory = given.path
-        if not directory.is_dir():
-            directory = workplace / "read"
-            write_corpus(given.files().read(), directory)
-        if rules:
-            write_corpus(annotate(Corpus.open(directory), rules), workplace / "annotated")
-            directory = workplace / "annotated"
-        yield directory
+        descriptor = locked(lock)
+    except Busy:
+        raise Busy("another run is making this file; wait for it, or give another --output", where=str(out)) from None
+    try:
+        yield
     finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def _source(text: str, option: str, level: Level) -> Source:

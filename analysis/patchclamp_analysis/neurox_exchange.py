@@ -1,6 +1,7 @@
 """Activation sets from NeuroX files, and NeuroX files from activation sets.
 
 NeuroX numbers layers from the embeddings on: its layer 0 is `embeddings`, its layer i + 1 is `layers.{i}.residual`.
+A file counts its layers from 0, whichever they are; so one with other sites notes them, and is read back as them.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from .activation_sets import ActivationSet
 from .activation_writer import ActivationSetWriter, Finished
 from .element_types import ELEMENT_TYPES
 from .errors import BadData
-from .neurox_files import NeuroxSentence, read_neurox, write_neurox
+from .neurox_files import NeuroxSentence, noted_sites, read_neurox, write_neurox
 from .sentences import Sentence
 from .set_layout import RowBlock, SetDescription
 
-__all__ = ["export_neurox", "import_neurox", "site_of_layer"]
+__all__ = ["export_neurox", "import_neurox", "numbered_by_neurox", "site_of_layer"]
 
 _BATCH_BYTES, _BATCH_SENTENCES = 1 << 24, 1024
 _RESIDUAL = re.compile(r"layers\.(\d+)\.residual")
@@ -32,6 +33,11 @@ _RESIDUAL = re.compile(r"layers\.(\d+)\.residual")
 def site_of_layer(layer: int) -> str:
     """The site that a layer of NeuroX is."""
     return f"layers.{layer - 1}.residual" if layer else "embeddings"
+
+
+def numbered_by_neurox(sites: Sequence[str]) -> bool:
+    """Whether sites, as the layers of a file, have the numbers that NeuroX gives them: all from the embeddings on."""
+    return all(site == site_of_layer(number) for number, site in enumerate(sites))
 
 
 def import_neurox(
@@ -46,21 +52,19 @@ def import_neurox(
     """Makes an activation set of a NeuroX file, sentence by sentence.
 
     `corpus` has the labels: a Corpus or a list, as it is read twice, of the same sentences in the same order. `layers`
-    are NeuroX's numbers of the layers in the file, for one with some layers only; default 0, 1, 2, … Words whose
-    activations are all NaN become masked rows.
+    are NeuroX's numbers of the layers in the file, for one with some layers only; default: the sites that the file
+    notes, else 0, 1, 2, … Words whose activations are all NaN become masked rows.
 
     Raises:
-        BadData: The file is damaged, sentences differ in layers or neurons, or the corpus has other sentences.
+        BadData: The file is damaged, sentences differ in layers or neurons, the corpus has other sentences, or the
+            file notes other sites than `layers`.
         FileExistsError: `target` is there already.
         OSError: The disk cannot hold the set.
     """
     if corpus is not None and iter(corpus) is corpus:
         raise BadData("the corpus is read several times: give a list or a Corpus, not an iterator")
     file = _Source.of(source, corpus)
-    numbers = range(file.layers) if layers is None else layers
-    if len(numbers) != file.layers:
-        raise BadData(f"the file has {file.layers} layers, not {len(numbers)}", where=source.name)
-    sites = [site_of_layer(number) for number in numbers]
+    sites = file.sites(layers)
     description = SetDescription(
         sites=tuple((site, file.neurons) for site in sites),
         dtype=file.element_type,
@@ -82,8 +86,9 @@ def import_neurox(
 
 def export_neurox(stored: ActivationSet, target: Path, *, sites: Sequence[str] | None = None) -> tuple[str, ...]:
     """Writes sites of one width as the layers of a NeuroX file (.hdf5 or .json), sentence by sentence, and returns them
-    in the order of the layers. Default: the embeddings and all residual streams, by depth. Masked words are NaN;
-    bfloat16 becomes float32; labels are not part of the format.
+    in the order of the layers. Default: the embeddings and all residual streams, by depth. Where NeuroX numbers them
+    otherwise than the file does, their names are noted in it. Masked words are NaN; bfloat16 becomes float32; labels
+    are not part of the format.
 
     Raises:
         BadData: There are no such sites, they differ in width, or `target` ends otherwise.
@@ -97,7 +102,7 @@ def export_neurox(stored: ActivationSet, target: Path, *, sites: Sequence[str] |
         raise BadData(f"there is no site {unknown[0]!r}; there are {', '.join(stored.sites)}", where=stored.path.name)
     if len({stored.sites[site] for site in chosen}) > 1:
         raise BadData(f"a NeuroX file has one width; {', '.join(f'{site}: {stored.sites[site]}' for site in chosen)}")
-    write_neurox(target, _exported(stored, chosen))
+    write_neurox(target, _exported(stored, chosen), sites=() if numbered_by_neurox(chosen) else chosen)
     return chosen
 
 
@@ -117,6 +122,23 @@ class _Source:
             half = activations.dtype == np.float16
             return cls(path, corpus, activations.shape[0], activations.shape[2], "float16" if half else "float32")
         raise BadData("has no sentences", where=path.name)
+
+    def sites(self, layers: Sequence[int] | None) -> tuple[str, ...]:
+        """Which site each layer is."""
+        noted = noted_sites(self.path)
+        if noted and len(noted) != self.layers:
+            raise BadData(f"the file has {self.layers} layers and notes {len(noted)} sites", where=self.path.name)
+        if layers is None:
+            return noted or tuple(map(site_of_layer, range(self.layers)))
+        if len(layers) != self.layers:
+            raise BadData(f"the file has {self.layers} layers, not {len(layers)}", where=self.path.name)
+        told = tuple(map(site_of_layer, layers))
+        if noted and told != noted:
+            raise BadData(
+                f"the file notes that its layers are {', '.join(noted)}, not {', '.join(told)}; leave the numbers out",
+                where=self.path.name,
+            )
+        return told
 
     def labels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """The layers of the corpus with their labels."""

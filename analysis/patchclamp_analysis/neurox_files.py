@@ -4,6 +4,9 @@
     a mapping from sentences (words joined by blanks) to the names of datasets. A sentence that comes again is called
     "… (Occurrence 2)".
 `.json`: a line a sentence: {"linex_index": 0, "features": [{"token": …, "layers": [{"index": 0, "values": […]}, …]}]}.
+
+Neither says which layers of the model its layers are. Where they are not the first ones, files from here name their
+sites in `patchclamp_sites`, which NeuroX's loader does not look at: an attribute of HDF5's root, a key of JSON's lines.
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ from .durable_files import locked, sync_directory
 from .errors import BadData
 from .hdf5_files import is_hdf5, new_file, opened
 
-__all__ = ["NeuroxSentence", "read_neurox", "write_neurox"]
+__all__ = ["NeuroxSentence", "noted_sites", "read_neurox", "write_neurox"]
+
+_SITES = "patchclamp_sites"
 
 _OCCURRENCE = re.compile(r" \(Occurrence \d+\)$")
 
@@ -64,9 +69,30 @@ def read_neurox(
         yield NeuroxSentence(tuple(told), each.activations)
 
 
-def write_neurox(path: Path, sentences: Iterable[NeuroxSentence]) -> None:
+def noted_sites(path: Path) -> tuple[str, ...]:
+    """The sites that a file says its layers are; none: it does not say.
+
+    Raises:
+        BadData: The file is damaged, or what it says is no list of distinct names.
+        OSError: It cannot be read.
+    """
+    try:
+        if is_hdf5(path):
+            with opened(path) as file:
+                sites = json.loads(file.attrs[_SITES]) if _SITES in file.attrs else []
+        else:
+            with path.open("rb") as lines:
+                sites = json.loads(lines.readline()).get(_SITES, [])
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadData(f"{_SITES} cannot be read: {error}", where=path.name) from None
+    if not isinstance(sites, list) or not all(isinstance(site, str) for site in sites) or len(set(sites)) < len(sites):
+        raise BadData(f"{_SITES} is no list of distinct names", where=path.name)
+    return tuple(sites)
+
+
+def write_neurox(path: Path, sentences: Iterable[NeuroxSentence], *, sites: Sequence[str] = ()) -> None:
     """Writes sentence by sentence; `path` is there whole or not at all. HDF5 needs the text of all sentences in memory,
-    as the format has it in one string.
+    as the format has it in one string. `sites` are noted, for `noted_sites`.
 
     Raises:
         BadData: The path ends neither in .hdf5 nor in .json, which NeuroX tells files by.
@@ -80,7 +106,7 @@ def write_neurox(path: Path, sentences: Iterable[NeuroxSentence]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     descriptor = locked(partial)
     try:
-        _WRITERS[path.suffix](partial, sentences)
+        _WRITERS[path.suffix](partial, sentences, sites)
         os.fsync(descriptor)
         partial.rename(path)
         sync_directory(path.parent)
@@ -152,10 +178,14 @@ def _read_json(path: Path, values: bool) -> Iterator[_Raw]:
             yield _Raw((" ".join(words),), words, activations, where)
 
 
-def _write_hdf5(path: Path, sentences: Iterable[NeuroxSentence]) -> None:
+def _write_hdf5(path: Path, sentences: Iterable[NeuroxSentence], sites: Sequence[str]) -> None:
     index: dict[str, str] = {}
     occurrences: dict[str, int] = {}
     with new_file(path) as new:
+        if sites:
+            note = json.dumps(list(sites))
+            new.reserve(2 * len(note) + 4096)
+            new.file.attrs[_SITES] = note
         for number, sentence in enumerate(sentences):
             new.reserve(sentence.activations.nbytes + 2048)
             new.file.create_dataset(str(number), data=sentence.activations)
@@ -169,14 +199,18 @@ def _write_hdf5(path: Path, sentences: Iterable[NeuroxSentence]) -> None:
         new.file.create_dataset("sentence_to_index", (1,), h5py.string_dtype())[0] = mapping
 
 
-def _write_json(path: Path, sentences: Iterable[NeuroxSentence]) -> None:
+def _write_json(path: Path, sentences: Iterable[NeuroxSentence], sites: Sequence[str]) -> None:
+    note = {_SITES: list(sites)} if sites else {}
     with path.open("w", encoding="utf-8") as file:
         for number, sentence in enumerate(sentences):
             features = [
                 {"token": word, "layers": [{"index": i, "values": v.tolist()} for i, v in enumerate(layers)]}
                 for word, layers in zip(sentence.words, sentence.activations.transpose(1, 0, 2), strict=True)
             ]
-            file.write(json.dumps({"linex_index": number, "features": features}) + "\n")
+            file.write(json.dumps({"linex_index": number, "features": features, **note}) + "\n")
 
 
-_WRITERS: dict[str, Callable[[Path, Iterable[NeuroxSentence]], None]] = {".hdf5": _write_hdf5, ".json": _write_json}
+_WRITERS: dict[str, Callable[[Path, Iterable[NeuroxSentence], Sequence[str]], None]] = {
+    ".hdf5": _write_hdf5,
+    ".json": _write_json,
+}

@@ -80,12 +80,14 @@ def part_sizes(total: int, fractions: Sequence[float]) -> list[int]:
 
 
 def _wanted(layer: Layer, labels: Sequence[str]) -> dict[str, int]:
+    before: set[str] = set()
     for i, label in enumerate(labels):
         if label not in layer.counts:
             text = f"the layer {layer.name} has no label {quoted(label)}"
             raise BadData(text, where=f"labels[{i}]")
-        if label in labels[:i]:
+        if label in before:
             raise BadData(f"the label {quoted(label)} twice", where=f"labels[{i}]")
+        before.add(label)
     if not layer.counts:
         raise BadData(f"the layer {layer.name} has no labels", where="layer")
     return {label: layer.counts[label] for label in labels or layer.counts}

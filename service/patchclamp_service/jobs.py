@@ -55,11 +55,28 @@ class Jobs:
         was cancelled or has failed, to remove what its attempts have left."""
         self._kinds[method] = Kind(request, run, discard)
 
+    async def earlier(self, method: str, request: Message, request_id: str) -> operations_pb2.Operation | None:
+        """The operation that the same request_id has started, whatever became of it and of what it read. Raises
+        AlreadyExists if it was given with another request."""
+        found = partial(
+            records.made_by, method=method, request_id=checked_request_id(request_id), digest=_digest(request)
+        )
+        record = await self._database.run(found) if request_id else None
+        return record.message() if record else None
+
     async def start(
-        self, method: str, request: Message, *, target: str, reads: Sequence[str] = (), request_id: str = ""
+        self,
+        method: str,
+        request: Message,
+        *,
+        target: str,
+        reads: Sequence[str] = (),
+        request_id: str = "",
+        asked: Message | None = None,
     ) -> operations_pb2.Operation:
         """An operation that makes `target` and reads other resources, once it is on record. The same request_id with
-        an equal request is the same operation, whatever became of it.
+        an equal request is the same operation, whatever became of it. `asked` is what the caller sent, where `request`
+        is more than that.
 
         Raises:
             AlreadyExists: the target is there or is being made; or the request_id was given with another request.
@@ -69,7 +86,7 @@ class Jobs:
         if not self._runner.open:
             raise NotReady("the server is starting or stopping: no operation can begin", retry_after=1.0)
         data = request.SerializeToString(deterministic=True)
-        digest = hashlib.sha256(data).hexdigest()
+        digest = _digest(request if asked is None else asked)
         new = NewOperation(method, target, data, digest, checked_request_id(request_id), reads)
         record = await self._database.run(partial(records.insert, new=new, holder=self._runner.holder))
         if record.live and record.owner == self._runner.holder.name:
@@ -131,6 +148,10 @@ class Jobs:
 
     async def _read(self, identifier: str, field: str) -> Record:
         return await self._database.run(partial(records.read, identifier=identifier, field=field))
+
+
+def _digest(request: Message) -> str:
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _identifier(name: str, field: str) -> str:

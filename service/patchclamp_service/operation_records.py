@@ -35,6 +35,7 @@ __all__ = [
     "give_back",
     "holds",
     "insert",
+    "made_by",
     "page",
     "publish",
     "put_back",
@@ -131,7 +132,7 @@ def insert(connection: Connection, new: NewOperation, holder: Holder) -> Record:
         NotFound: something that it reads is not there.
         Exhausted: too many operations have not ended.
     """
-    if earlier := _made_by(connection, new):
+    if earlier := made_by(connection, new.method, new.request_id, new.digest):
         return earlier
     _check_reads(connection, new.reads)
     _check_room(connection)
@@ -155,7 +156,7 @@ def insert(connection: Connection, new: NewOperation, holder: Holder) -> Record:
         **_in(State.PENDING),
     }
     if not insert_if_absent(connection, operations, values):
-        if earlier := _made_by(connection, new):
+        if earlier := made_by(connection, new.method, new.request_id, new.digest):
             return earlier
         raise AlreadyExists(f"{new.target!r} is being made by another operation")
     # After the insertion: an operation that made the target has either ended, and this sees it, or stood in the way.
@@ -167,14 +168,15 @@ def insert(connection: Connection, new: NewOperation, holder: Holder) -> Record:
     return read(connection, identifier)
 
 
-def _made_by(connection: Connection, new: NewOperation) -> Record | None:
-    if not new.request_id:
+def made_by(connection: Connection, method: str, request_id: str, digest: str) -> Record | None:
+    """The operation that the request_id has started. Raises AlreadyExists if another request did."""
+    if not request_id:
         return None
-    same = (operations.c.method == new.method) & (operations.c.request_id == new.request_id)
+    same = (operations.c.method == method) & (operations.c.request_id == request_id)
     row = connection.execute(select(*_COLUMNS).where(same)).mappings().first()
-    if row is not None and row["request_digest"] != new.digest:
+    if row is not None and row["request_digest"] != digest:
         raise AlreadyExists(
-            f"request_id: {new.request_id!r} was given with another request, which started operations/{row['id']}",
+            f"request_id: {request_id!r} was given with another request, which started operations/{row['id']}",
             reason="REQUEST_ID_REUSED",
             field="request_id",
         )

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import h5py
 import numpy as np
 from patchclamp import AsyncClient, CorpusSource
 from patchclamp_analysis.activation_sets import ActivationSet
@@ -25,11 +26,20 @@ from patchclamp_service.engine.sites import build_site_map
 from patchclamp_service.extraction import Extracted, extract_corpus
 from patchclamp_service.extraction_spec import ExtractionSpec
 
-from tests.bench.extract import bare_batches, one_at_a_time, sentences
+from tests.bench.extract import bare_batches, sentences
 from tests.bench.harness import CACHE, console, median_ratio, model, rounds, server
-from tests.service.reference import SITES, differences, ud_ewt
+from tests.service.reference import SITES, differences, states_of_words, ud_ewt
 
 __all__ = ["run"]
+
+
+def one_at_a_time(name: str, texts: list[str]) -> int:
+    """As NeuroX does it: a forward pass a sentence, words averaged, a dataset a sentence in an HDF5 file."""
+    loaded = model(name)
+    with TemporaryDirectory() as folder, h5py.File(Path(folder) / "set.h5", "w") as file:
+        for number, text in enumerate(texts):
+            file[str(number)] = states_of_words(loaded, text.split())
+    return len(texts)
 
 
 async def _measure(address: str, name: str, count: int, texts: list[str]) -> None:

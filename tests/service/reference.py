@@ -16,7 +16,7 @@ from patchclamp_analysis.corpus import Corpus, Sentence, write_corpus
 from patchclamp_service.engine.model import LoadedModel
 from torch import Tensor
 
-__all__ = ["SITES", "UD_EWT", "differences", "ud_ewt"]
+__all__ = ["SITES", "UD_EWT", "differences", "states_of_words", "ud_ewt"]
 
 UD_EWT = Path(__file__).parents[3] / "shared" / "data" / "ud-ewt"
 """Universal Dependencies English EWT (CC BY-SA 4.0); beside the project where it was made, not part of it."""
@@ -43,15 +43,15 @@ def differences(model: LoadedModel, found: ActivationSet, corpus: Corpus) -> Ite
     for number, sentence in enumerate(corpus):
         rows = slice(*found.sentence_offsets[number : number + 2])
         assert found.words[rows].tolist() == list(sentence.words)
-        expected = _words(model, sentence.words)
+        expected = states_of_words(model, sentence.words)
         given = np.stack([site[rows] for site in stored])
         largest = np.maximum(1, np.abs(expected).max(axis=2, keepdims=True))
         yield float((np.abs(expected - given) / largest).max())
 
 
 @torch.inference_mode()
-def _words(model: LoadedModel, words: Sequence[str]) -> np.ndarray:
-    """[layers + 1, words, hidden] of a sentence."""
+def states_of_words(model: LoadedModel, words: Sequence[str]) -> np.ndarray:
+    """[layers + 1, words, hidden] of a sentence: what is behind the embeddings and behind each block."""
     text = " ".join(words)
     inputs = model.tokenizer(text, return_tensors="pt", return_offsets_mapping=True)
     offsets = inputs.pop("offset_mapping")[0].tolist()

@@ -170,6 +170,13 @@ async def test_the_same_request_id_is_the_same_operation(client: Client) -> None
     await client.ended(first)
 
 
+async def test_a_request_id_holds_when_the_corpus_has_gone(client: Client) -> None:
+    corpus = await client.upload("to-go", [["a", "b"]])
+    first = await client.ended(await client.start(corpus, request_id="r2"))
+    await client.corpora.DeleteCorpus(corpora_pb2.DeleteCorpusRequest(name=corpus))
+    assert (await client.start(corpus, request_id="r2")).name == first.name
+
+
 async def test_a_list_is_in_the_order_of_names(client: Client) -> None:
     for name in ("list-b", "list-a"):
         await client.made(activation_set_id=name, sites=["embeddings"])

@@ -29,6 +29,11 @@ class Upload:
     """
 
     def __init__(self, source: CorpusSource, *, corpus_id: str, no_label: str, request_id: str) -> None:
+        if not isinstance(source, CorpusSource):
+            raise TypeError(
+                f"source is of type {type(source).__name__}; give a CorpusSource: CorpusSource.text(path) for running "
+                "text, CorpusSource.lines(path) for words separated by blanks"
+            )
         self.header = corpora_pb2.CorpusHeader(
             corpus_id=corpus_id,
             format=source.format,

@@ -56,6 +56,10 @@ class SetCreation:
 
     async def start(self, request: activations_pb2.CreateActivationSetRequest) -> operations_pb2.Operation:
         """Checks all that can be seen without running the model, then starts an operation."""
+        asked = activations_pb2.CreateActivationSetRequest()
+        asked.CopyFrom(request)
+        if earlier := await self._jobs.earlier(_METHOD, asked, request.request_id):
+            return earlier
         target = f"{COLLECTION}/{resource_id(request.activation_set_id, 'activation_set_id')}"
         reading = await self._read(request)
         await asyncio.to_thread(_check_room, reading, self._sets.folder)
@@ -64,7 +68,9 @@ class SetCreation:
         request.aggregation = AGGREGATIONS[reading.pooling]
         means = (edit.set_to_mean.activation_set for edit in request.interventions if edit.HasField("set_to_mean"))
         reads = (request.corpus, *dict.fromkeys(means))
-        return await self._jobs.start(_METHOD, request, target=target, reads=reads, request_id=request.request_id)
+        return await self._jobs.start(
+            _METHOD, request, target=target, reads=reads, request_id=request.request_id, asked=asked
+        )
 
     async def _run(
         self, request: activations_pb2.CreateActivationSetRequest, context: JobContext
