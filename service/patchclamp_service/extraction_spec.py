@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -86,9 +86,9 @@ class Reading:
         rows = summary.words if by_word and self.pooling is not Pooling.NONE else summary.sentences
         return rows * self.row_bytes
 
-    def plan(self, numbers: range) -> RowPlan:
-        """The rows of some sentences."""
-        return RowPlan(self.corpus, self.pooling, self.spec.rule, self._token_rows, self._check, numbers)
+    def plan(self, numbers: range, turn: Callable[[], None] = lambda: None) -> RowPlan:
+        """The rows of some sentences; `turn` is called for every sentence that is read."""
+        return RowPlan(self.corpus, self.pooling, self.spec.rule, self._token_rows, self._check, numbers, turn)
 
     def description(self) -> SetDescription:
         """What the set is."""
@@ -169,8 +169,20 @@ async def prepare(engine: Engine, corpus: Corpus, spec: ExtractionSpec) -> Readi
         raise InvalidRequest(text, reason="INVALID_DTYPE", field="dtype")
     _check_rule(spec.rule, corpus, pooling)
     prepared = await engine.prepare(spec.sites, spec.interventions)
+    if engine.info.kind is not ModelKind.ENCODER_DECODER:
+        _check_nothing_generated(spec.interventions)
     _check_sides(prepared, content, pooling)
     return Reading(engine, corpus, spec, pooling, prepared)
+
+
+def _check_nothing_generated(interventions: Sequence[Intervention]) -> None:
+    """Positions that no text of any corpus has; others are counted while it runs."""
+    for number, edit in enumerate(interventions):
+        at = edit.positions
+        if at.generated and not (at.prompt or at.indices or at.tokens):
+            field = f"interventions[{number}].positions"
+            text = f"{field}: these positions select no token of the corpus, since none is generated"
+            raise InvalidRequest(text, reason="SELECTS_NOTHING", field=field)
 
 
 def _check_rule(rule: RowFilter, corpus: Corpus, pooling: Pooling) -> None:
