@@ -150,10 +150,11 @@ def corpus_directory(given: CorpusInput, out: Path) -> Iterator[Path]:
 def _only_run(out: Path) -> Iterator[None]:
     """Keeps other runs from making `out`. Raises Busy if one is at it."""
     lock = out.with_name(f".{out.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = locked(lock)
     except Busy:
-        raise Busy("another run is making this file; wait for it, or give another --output", where=str(out)) from None
+        raise Busy("another run is making this file; wait for it, or write to another one", where=str(out)) from None
     try:
         yield
     finally:

@@ -77,6 +77,8 @@ class Corpora:
         try:
             corpus = await asyncio.to_thread(Corpus.open, self.folder / _directory(message))
         except BadData as error:
+            if await self.get(name, field) != message:  # that one has been removed since
+                return await self.open(name, field)
             raise DigestMismatch(f"the files of {name} are not whole", reason="DATA_LOST", field=field) from error
         if corpus.summary.digest != message.digest:
             raise DigestMismatch(f"the files of {name} are those of another", reason="DATA_LOST", field=field)
@@ -142,7 +144,8 @@ class Corpora:
             return earlier
         await self.check_free(new)
         corpus = await self.open(new.source)
-        return await self.make(new, digest, partial(choose, corpus), corpus.summary.size_bytes * passes)
+        chosen = partial(_chosen, choose, corpus, new.source)
+        return await self.make(new, digest, chosen, corpus.summary.size_bytes * passes)
 
     async def make(
         self, new: NewCorpus, digest: str, sentences: Callable[[], Iterable[Sentence]], work_bytes: int
@@ -162,7 +165,12 @@ class Corpora:
 
     async def sweep(self) -> None:
         """Removes what earlier servers have left behind."""
-        if swept := await sweep(self.folder, self._is_kept):
+        try:
+            swept = await sweep(self.folder, self._is_kept)
+        except Exception as error:  # what is left behind is in nobody's way: the next start tries again
+            _log.warning("not swept", folder=str(self.folder), exc_info=error)
+            return
+        if swept:
             _log.info("swept", folder=str(self.folder), directories=swept)
 
     async def _keep(self, new: NewCorpus, digest: str, written: Path, summary: CorpusSummary) -> corpora_pb2.Corpus:
@@ -198,6 +206,14 @@ def _directory(message: corpora_pb2.Corpus) -> str:
 def _move(directory: Path, place: Path) -> None:
     directory.rename(place)
     sync_directory(place.parent)
+
+
+def _chosen(choose: Callable[[Corpus], Iterator[Sentence]], corpus: Corpus, name: str) -> Iterator[Sentence]:
+    """What is chosen of a corpus. Raises NotFound, here or in a worker process, when that has been removed."""
+    try:
+        yield from choose(corpus)
+    except FileNotFoundError:
+        raise missing(name, "corpus") from None
 
 
 def _page(corpus: Corpus, start: int, size: int) -> list[corpora_pb2.AnnotatedSentence]:

@@ -20,6 +20,7 @@ from patchclamp_analysis.errors import Cancelled as AnalysisCancelled
 from patchclamp_service.engine.errors import (
     AlreadyExists,
     BadModel,
+    Busy,
     Cancelled,
     Crashed,
     DigestMismatch,
@@ -44,6 +45,7 @@ CODES: dict[type[BaseException], grpc.StatusCode] = {
     DigestMismatch: grpc.StatusCode.DATA_LOSS,
     Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotReady: grpc.StatusCode.UNAVAILABLE,
+    Busy: grpc.StatusCode.UNAVAILABLE,
     Cancelled: grpc.StatusCode.CANCELLED,
     Crashed: grpc.StatusCode.INTERNAL,
     BadData: grpc.StatusCode.INVALID_ARGUMENT,

@@ -17,15 +17,17 @@ from numpy.typing import NDArray
 from patchclamp_analysis.activation_sets import ActivationSet
 from patchclamp_analysis.activation_writer import ActivationSetWriter, Finished
 from patchclamp_analysis.corpus import Corpus
-from patchclamp_analysis.errors import BadData, Busy
+from patchclamp_analysis.errors import BadData
+from patchclamp_analysis.errors import Busy as AnalysisBusy
 from patchclamp_analysis.set_layout import RowBlock
 
 from patchclamp_service.chunks import Answer, answers, cut
-from patchclamp_service.engine.errors import InvalidRequest, NotReady
+from patchclamp_service.engine.errors import Busy, InvalidRequest
 from patchclamp_service.engine.requests import Receipt
 from patchclamp_service.extraction_spec import ExtractionSpec, Reading, prepare
 from patchclamp_service.own_thread import OwnThread
 from patchclamp_service.receipts import Receipts
+from patchclamp_service.rests import Rests
 from patchclamp_service.row_plan import PlannedSentence
 from patchclamp_service.staging import disk_space
 
@@ -78,7 +80,8 @@ async def extract(reading: Reading, path: Path, report: Report, sentences: range
         InvalidRequest: no row is kept, or a sentence cannot be run.
         BadData: a value is not finite.
         Exhausted: the disk is full.
-        NotReady: the engine is draining, or another attempt has not let go yet.
+        NotReady: the engine is draining.
+        Busy: another attempt has not let go yet.
     """
     numbers = range(len(reading.corpus)) if sentences is None else sentences
     async with OwnThread("patchclamp-set") as thread:
@@ -97,8 +100,8 @@ def _refusals() -> Iterator[None]:
     try:
         with disk_space():
             yield
-    except Busy as error:
-        raise NotReady(error.message, reason="BUSY", retry_after=5.0) from error
+    except AnalysisBusy as error:
+        raise Busy(error.message, retry_after=5.0) from error
 
 
 class _Extraction:
@@ -109,7 +112,8 @@ class _Extraction:
     ) -> None:
         self._reading = reading
         self._numbers = numbers
-        self._plan = reading.plan(numbers)
+        self._rests = Rests(reading.engine.pace, thread.wait)
+        self._plan = reading.plan(numbers, self._rests.turn)
         self._path = path
         self._report = report
         self._thread = thread
@@ -126,13 +130,14 @@ class _Extraction:
                 await self._fill(writer)
                 if self._whole:
                     self._check_selected()
-                finished = await self._thread.run(writer.finish, self._finishing)
+                finished = await self._thread.run(self._finish, writer)
             finally:
                 await self._thread.run(_let_go, writer)
         return Extracted(finished, self._receipts)
 
     async def _fill(self, writer: ActivationSetWriter) -> None:
         """Writes the rows that are missing."""
+        self._progress("extracting", self._numbers.start - 1)
         chunks = cut(self._missing(writer), self._reading.engine.limits, self._reading.row_bytes)
         batch: list[Answer] = []
         size = 0
@@ -186,7 +191,9 @@ class _Extraction:
         return None
 
     def _opened(self) -> ActivationSetWriter:
-        return ActivationSetWriter.open(self._path, self._reading.description(), self._blocks())
+        with self._rests.working():
+            _ = self._plan.selection  # drawn here, where it can rest, even if the file is there already
+            return ActivationSetWriter.open(self._path, self._reading.description(), self._blocks())
 
     def _blocks(self) -> Iterator[RowBlock]:
         rows = 0
@@ -195,6 +202,7 @@ class _Extraction:
             rows += len(block.words)
             self._progress("tokenising", int(block.sentences[-1]))
             yield block
+            self._rests.rest()
         if not rows:
             raise InvalidRequest("filter: it keeps no row of the corpus", reason="NO_ROWS", field="filter")
 
@@ -215,9 +223,14 @@ class _Extraction:
         places = answer.planned.places
         return rows if len(places) == len(rows) else rows[np.asarray(places, dtype=np.int64)]
 
+    def _finish(self, writer: ActivationSetWriter) -> Finished:
+        with self._rests.working():
+            return writer.finish(self._finishing)
+
     def _finishing(self, stage: str, done: int, total: int) -> None:
         self._thread.check()
         self._report(stage, done, total, "bytes")
+        self._rests.rest()
 
     def _progress(self, stage: str, sentence: int) -> None:
         self._report(stage, sentence - self._numbers.start + 1, len(self._numbers), "sentences")

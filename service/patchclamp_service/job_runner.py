@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 
 from patchclamp_service import operation_records as records
 from patchclamp_service.database import Database
-from patchclamp_service.engine.errors import Cancelled, Crashed, Exhausted, NotReady, Unsupported
+from patchclamp_service.engine.errors import Busy, Cancelled, Crashed, Exhausted, NotReady, Unsupported
 from patchclamp_service.errors import foreseen, refuse
 from patchclamp_service.operation_records import Holder, Record, State
 from patchclamp_service.progress import JobContext
@@ -188,7 +188,8 @@ class Runner:
         if led.stop is not None:
             return None
         if isinstance(error, NotReady):
-            tried = await self._insist(partial(records.put_back, identifier=led.record.id, holder=self.holder))
+            again = partial(records.put_back, identifier=led.record.id, holder=self.holder)
+            tried = await self._insist(partial(again, counted=not isinstance(error, Busy)))
             if tried < _CRASHES:
                 return None
         return State.FAILED, _status(error, led.record).SerializeToString()
@@ -215,25 +216,23 @@ class Runner:
                 sweep = now + _SWEEP_SECONDS
                 await self._guarded(self._sweep())
             await self._guarded(self._publish())
-            await pause(self.closing, min(_PUBLISH_SECONDS, self.holder.lease / 4))
+            await pause(self.closing, min(_PUBLISH_SECONDS, self.holder.lease / 4, self._bound()))
 
     async def _guarded(self, step: Awaitable[None]) -> None:
-        """A step that may fail: the next one may not."""
+        """A step that may fail or hang: the next one may not, and no work goes on past its lease meanwhile."""
+        self._stop_in_time()
         try:
-            async with asyncio.timeout(self.holder.lease / 2):
+            async with asyncio.timeout(self._bound()):
                 await step
         except (NotReady, Exhausted, TimeoutError):
             pass  # the database has said why in the log
         except Exception:
             _log.exception("failed")
+        self._stop_in_time()
 
     async def _renew(self) -> None:
         before, asked = set(self.led), monotonic()
-        try:
-            held = await self._database.run(partial(records.take, holder=self.holder))
-        except BaseException:
-            self._stop_in_time()
-            raise
+        held = await self._database.run(partial(records.take, holder=self.holder))
         self._renewed = asked
         for identifier in before - {record.id for record in held}:
             if led := self.led.get(identifier):
@@ -245,9 +244,18 @@ class Runner:
 
     def _stop_in_time(self) -> None:
         """Stops everything shortly before another server may take it over."""
-        if self._database.shared and monotonic() - self._renewed > 0.75 * self.holder.lease:
+        if self._database.shared and self._left() <= 0:
             for led in self.led.values():
                 led.halt(Stop.LOST)
+
+    def _left(self) -> float:
+        """Seconds until work has to stop unless its lease is renewed."""
+        return self._renewed + 0.75 * self.holder.lease - monotonic()
+
+    def _bound(self) -> float:
+        """Seconds that whatever keeps the operations may take."""
+        most, left = self.holder.lease / 2, self._left()
+        return min(most, left) if self._database.shared and left > 0 else most  # none left: nothing runs
 
     async def _publish(self) -> None:
         told = {led: led.progress() for led in self.led.values()}

@@ -272,9 +272,9 @@ def finish(
     return connection.execute(ended).rowcount == 1
 
 
-def put_back(connection: Connection, identifier: str, holder: Holder) -> int:
-    """Lets the holder try again later; how many attempts came to nothing."""
-    values = {"crashes": operations.c.crashes + 1, "progress": _WAITING, **_in(State.PENDING)}
+def put_back(connection: Connection, identifier: str, holder: Holder, *, counted: bool) -> int:
+    """Lets the holder try again later; how many attempts came to nothing, with this one if it is `counted`."""
+    values = {"crashes": operations.c.crashes + int(counted), "progress": _WAITING, **_in(State.PENDING)}
     again = update(operations).where(_held_by(holder, identifier)).values(values)
     return connection.execute(again.returning(operations.c.crashes)).scalar() or 0
 

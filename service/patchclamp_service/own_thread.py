@@ -36,6 +36,8 @@ class OwnThread:
         except asyncio.CancelledError:
             self._cancelled.set()
             await asyncio.wait((future,))
+            if not future.cancelled():
+                future.exception()  # seen: that it was cancelled is all the caller hears
             self._cancelled.clear()
             raise
 
@@ -43,6 +45,11 @@ class OwnThread:
         """For functions in the thread: raises Cancelled when nobody waits for them any more."""
         if self._cancelled.is_set():
             raise Cancelled("cancelled by the caller")
+
+    def wait(self, seconds: float) -> None:
+        """For functions in the thread: waits so long. Raises Cancelled at once when nobody waits for them any more."""
+        self._cancelled.wait(seconds)
+        self.check()
 
     async def __aenter__(self) -> OwnThread:
         return self

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -27,7 +26,12 @@ Tokenise = Callable[[Sentence], TokenRows]
 Check = Callable[[Sentence], None]
 """Raises InvalidRequest for a sentence that the engine cannot run."""
 
-_BLOCK_SENTENCES = 1024
+# Small, so that who makes blocks beside other work can rest often.
+_BLOCK_ROWS = 1000
+
+
+def _nothing() -> None:
+    pass
 
 
 def in_corpus(error: InvalidRequest, number: int) -> InvalidRequest:
@@ -69,6 +73,8 @@ class RowPlan:
     check: Check
     numbers: range
     """The sentences whose rows are wanted; draws are made from the whole corpus."""
+    turn: Callable[[], None] = _nothing
+    """Called for every sentence that is read; what it raises ends the work."""
 
     @cached_property
     def selection(self) -> RowSelection:
@@ -95,11 +101,7 @@ class RowPlan:
 
     def blocks(self) -> Iterator[RowBlock]:
         """The same as the metadata of rows. InvalidRequest names the first sentence that cannot be run."""
-        sentences = self.sentences()
-        while planned := list(islice(sentences, _BLOCK_SENTENCES)):
-            if self.pooling is not Pooling.NONE:
-                for each in planned:
-                    _of_corpus(self.check, each.number, each.sentence)
+        for planned in _groups(self._checked()):
             yield RowBlock(
                 sentences=np.repeat(
                     np.array([each.number for each in planned], dtype=np.int64), [len(each.places) for each in planned]
@@ -111,6 +113,12 @@ class RowPlan:
                     for layer in self.layers
                 },
             )
+
+    def _checked(self) -> Iterator[PlannedSentence]:
+        for planned in self.sentences():
+            if self.pooling is not Pooling.NONE:
+                _of_corpus(self.check, planned.number, planned.sentence)
+            yield planned
 
     def _kept(self, number: int, sentence: Sentence, names: Sequence[str], words: Sequence[int]) -> Sequence[int]:
         if self.rule == RowFilter():
@@ -128,6 +136,7 @@ class RowPlan:
 
     def _rows(self, number: int, sentence: Sentence) -> tuple[tuple[str, ...], Sequence[int]]:
         """The names of all rows, and the number of the word that each belongs to (−1: to none)."""
+        self.turn()
         if self.pooling.per_sentence:
             return (" ".join((*sentence.words, sentence.text, sentence.second)).strip(),), (-1,)
         if self.pooling is Pooling.NONE:
@@ -170,6 +179,20 @@ class RowPlan:
                 labels = sentence.labels.get(layer.name)
                 found[layer.name] = [labels[words[row]] if labels and words[row] >= 0 else "" for row in kept]
         return found
+
+
+def _groups(sentences: Iterator[PlannedSentence]) -> Iterator[list[PlannedSentence]]:
+    """Consecutive sentences of about as many rows as a block has."""
+    group: list[PlannedSentence] = []
+    rows = 0
+    for planned in sentences:
+        group.append(planned)
+        rows += len(planned.places)
+        if rows >= _BLOCK_ROWS:
+            yield group
+            group, rows = [], 0
+    if group:
+        yield group
 
 
 def _of_corpus(read: Callable[[Sentence], T], number: int, sentence: Sentence) -> T:

@@ -184,9 +184,10 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str, s
         try:
             await _load(settings, server.registry, metrics, stop)
             if not stop.is_set():
-                await server.show(State.SERVING)
                 await library.corpora.sweep()
+                # What is resumed begins once this task waits, and by then the registry serves.
                 await library.jobs.resume()
+                await server.show(State.SERVING)
                 _log.info("serving", address=server.address)
                 ready(server.address, metrics_address)
             await stop.wait()

@@ -16,6 +16,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from time import time
 
+import structlog
+
 from patchclamp_service.engine.errors import Exhausted
 
 __all__ = ["disk_space", "held", "staging", "sweep"]
@@ -23,6 +25,7 @@ __all__ = ["disk_space", "held", "staging", "sweep"]
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # A directory is made and locked in two steps; nobody else's is swept in between.
 _FRESH_SECONDS = 60
+_log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -49,7 +52,8 @@ def held(directory: Path) -> Generator[None]:
 
 
 async def sweep(folder: Path, wanted: Callable[[str], Awaitable[bool]]) -> list[str]:
-    """Removes the directories that nobody holds and whose names are not wanted; returns their names."""
+    """Removes the directories that nobody holds and whose names are not wanted; returns their names. One that cannot
+    be removed is logged and stays."""
     swept = []
     for directory in await asyncio.to_thread(_settled, folder):
         try:
@@ -59,6 +63,8 @@ async def sweep(folder: Path, wanted: Callable[[str], Awaitable[bool]]) -> list[
                     swept.append(directory.name)
         except (BlockingIOError, FileNotFoundError):  # somebody works on it, or has removed it
             continue
+        except OSError as error:
+            _log.warning("not swept", directory=str(directory), error=str(error))
     return swept
 
 

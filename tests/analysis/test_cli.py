@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from patchclamp_analysis.activation_sets import ActivationSet
 from patchclamp_analysis.cli import main
-from patchclamp_analysis.corpus import Sentence, write_corpus
+from patchclamp_analysis.cli_corpus import CorpusInput, corpus_directory
+from patchclamp_analysis.corpus import Corpus, Sentence, write_corpus
 
 from tests.tiny import save_tiny
 
@@ -187,15 +188,29 @@ def test_show_says_what_is_no_set(tmp_path, capsys):
     assert "x.h5" in capsys.readouterr().err
 
 
-def test_to_neurox_and_back(lines, model, tmp_path):
+def test_to_neurox_and_back(lines, model, tmp_path, capsys):
     there, neurox, back = (str(tmp_path / name) for name in ("out.h5", "out.hdf5", "back.h5"))
     assert main(["extract", *aligned(tmp_path), *model, "-o", there]) == 0
+    capsys.readouterr()
     assert main(["convert", there, neurox]) == 0
+    assert "layers 0 = layers.0.residual, 1 = layers.1.residual, 2 =" in capsys.readouterr().out
     labels = ["--corpus", str(lines), "--labels", f"upos={tmp_path / 'dev.upos'}"]
-    assert main(["convert", neurox, back, "--layer", "1", "--layer", "2", "--layer", "3", *labels]) == 0
+    assert main(["convert", neurox, back, *labels]) == 0
     with ActivationSet.open(Path(there)) as given, ActivationSet.open(Path(back)) as got:
         assert got.to_pandas().equals(given.to_pandas())
+        assert list(got.sites) == list(given.sites)
         assert all(np.array_equal(got.site(site), given.site(site)) for site in given.sites)
+
+
+def test_a_second_run_to_one_output_is_refused_and_harms_nothing(lines, model, tmp_path, capsys):
+    out = tmp_path / "out.h5"
+    with corpus_directory(CorpusInput(lines, "lines"), out) as directory:
+        assert main(["extract", *aligned(tmp_path), *model, "-o", str(out)]) == 1
+        assert list(Corpus.open(directory)) == [Sentence(tuple(sentence)) for sentence in SENTENCES]
+    error = capsys.readouterr().err
+    assert error.endswith("another run is making this file; wait for it, or write to another one\n")
+    assert error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dev.upos", "dev.words"]
 
 
 def test_labels_of_a_neurox_file_need_a_corpus(tmp_path, capsys):

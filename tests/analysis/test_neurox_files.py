@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from patchclamp_analysis.activation_sets import ActivationSet
 from patchclamp_analysis.errors import BadData
 from patchclamp_analysis.neurox_exchange import export_neurox, import_neurox, site_of_layer
-from patchclamp_analysis.neurox_files import NeuroxSentence, read_neurox, write_neurox
+from patchclamp_analysis.neurox_files import NeuroxSentence, noted_sites, read_neurox, write_neurox
 from patchclamp_analysis.sentences import Sentence
 
 from tests.analysis.stored_sets import example, write
@@ -137,6 +137,52 @@ def test_sets_survive_the_round_trip(tmp_path, kind, dtype, monkeypatch):
     assert layers == 4
     expected = np.concatenate([source.stored(site) for site in sites], axis=1)
     np.testing.assert_array_equal(np.concatenate(rows).astype(np.float32), expected)
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "json"])
+@pytest.mark.parametrize(
+    "sites",
+    [None, ("layers.1.residual",), ("layers.0.mlp", "embeddings")],
+)
+def test_sites_that_are_not_the_first_layers_come_back_as_they_were(tmp_path, kind, sites):
+    names = ["layers.0.residual", "layers.1.residual", *(["layers.0.mlp", "embeddings"] if sites else [])]
+    source = example(rows=20, widths=dict.fromkeys(names, 4), words=[f"w{number}" for number in range(20)])
+    write(source, tmp_path / "set.h5")
+    with ActivationSet.open(tmp_path / "set.h5") as stored:
+        chosen = export_neurox(stored, tmp_path / f"out.{kind}", sites=sites)
+    import_neurox(tmp_path / f"out.{kind}", tmp_path / "back.h5")
+    with ActivationSet.open(tmp_path / "back.h5") as back:
+        assert tuple(back.sites) == chosen == (sites or tuple(names))
+        for site in chosen:
+            np.testing.assert_array_equal(back.read(site), source.stored(site))
+    expected = np.concatenate([source.stored(site) for site in chosen], axis=1)
+    np.testing.assert_array_equal(np.concatenate(loaded(tmp_path / f"out.{kind}")[0]), expected)
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "json"])
+@pytest.mark.parametrize(
+    ("noted", "layers", "message"),
+    [
+        (["layers.0.residual", "layers.1.residual"], [0, 1], "its layers are layers.0.residual, .*, not embeddings"),
+        (["layers.0.residual"], None, "the file has 2 layers and notes 1 sites"),
+        (["a", "a"], None, "patchclamp_sites is no list of distinct names"),
+        ([["a"], "b"], None, "patchclamp_sites is no list of distinct names"),
+    ],
+)
+def test_noted_sites_that_are_not_right(tmp_path, kind, noted, layers, message):
+    write_neurox(tmp_path / f"file.{kind}", [NeuroxSentence(("a",), ones(2, 1))], sites=noted)
+    with pytest.raises(BadData, match=message):
+        import_neurox(tmp_path / f"file.{kind}", tmp_path / "set.h5", layers=layers)
+    assert [path.name for path in tmp_path.iterdir()] == [f"file.{kind}"]
+
+
+@pytest.mark.parametrize("note", ["{", "1", '{"a": 1}', 7])
+def test_a_note_of_hdf5_that_cannot_be_read(tmp_path, note):
+    bad_hdf5(tmp_path / "file.hdf5", '{"a": "s0"}', s0=ones(1, 1))
+    with h5py.File(tmp_path / "file.hdf5", "a") as file:
+        file.attrs["patchclamp_sites"] = note
+    with pytest.raises(BadData, match=r"file\.hdf5: patchclamp_sites"):
+        noted_sites(tmp_path / "file.hdf5")
 
 
 _word = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0 "), min_size=1, max_size=6)

@@ -150,6 +150,26 @@ def test_what_cannot_be_balanced(corpus: Corpus, arguments: dict[str, object], m
     assert (caught.value.message, caught.value.where) == (message, where)
 
 
+class _Counted(str):
+    """A label that counts how often one is compared."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        _Counted.compared += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_labels_are_not_compared_with_each_other(tmp_path: Path) -> None:
+    names = [f"l{i}" for i in range(300)]
+    corpus = write_corpus([Sentence((name,), labels={"x": (name,)}) for name in names], tmp_path / "corpus")
+    _Counted.compared = 0
+    balanced(corpus, "x", labels=[_Counted(name) for name in names])
+    assert _Counted.compared <= 10 * len(names)
+
+
 def test_a_layer_without_labels(tmp_path: Path) -> None:
     corpus = write_corpus([Sentence(("a",), labels={"x": ("",)})], tmp_path / "corpus")
     with pytest.raises(BadData, match="layer: the layer x has no labels"):

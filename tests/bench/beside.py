@@ -39,12 +39,10 @@ async def _between_tokens(client: AsyncClient, work: list[Job]) -> float:
 async def _creation(client: AsyncClient, corpus: str, model: str) -> AsyncIterator[None]:
     """A set creation that runs meanwhile."""
     operation = await client.activation_sets.create(corpus, SITES, model=model)
-    while operation.metadata.stage != "extracting":
-        await operation.refresh()
-        await asyncio.sleep(0.1)
     try:
         yield
     finally:
+        await operation.refresh()
         assert not operation.done, "the corpus is too small for this machine"
         await operation.cancel()
         await operation.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -11,11 +12,18 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from patchclamp import CorpusSource, Pair
+from patchclamp import Client, CorpusSource, Pair
 from patchclamp._uploads import Upload
 from patchclamp.v1 import corpora_pb2
 
 WORD_LISTS = [["a", "b"], ["c"]]
+
+
+@pytest.mark.parametrize("source", ["x.txt", Path("x.txt"), ["a b"]])
+def test_what_is_no_source_is_told_which_there_are(source: Any) -> None:
+    said = rf"type {type(source).__name__}; .*CorpusSource\.text.*CorpusSource\.lines"
+    with Client("localhost:1") as client, pytest.raises(TypeError, match=said):
+        client.corpora.upload(source)
 
 
 def lines(source: CorpusSource) -> list[dict[str, Any]]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from patchclamp.v1 import corpora_pb2 as v1
-from patchclamp_service.staging import held, staging
+from patchclamp_service.staging import held, staging, sweep
+from sqlalchemy import Connection
 
 from tests.service.corpus_server import (
     SENTENCE,
@@ -176,6 +179,28 @@ async def test_annotate(server: Running) -> None:
     assert await server.stub.AnnotateCorpus(request) == corpus  # repeated, though its source is gone
 
 
+@pytest.mark.parametrize("size", [10, 1_500_000], ids=["in a thread", "in a process"])
+@pytest.mark.parametrize("method", ["AnnotateCorpus", "SampleCorpus"])
+async def test_a_source_that_is_removed_while_its_turn_is_waited_for(tmp_path: Path, method: str, size: int) -> None:
+    requests = {
+        "AnnotateCorpus": v1.AnnotateCorpusRequest(
+            corpus="corpora/source", rules=[rule("x", "y", length=v1.TokenLength(max=4))]
+        ),
+        "SampleCorpus": v1.SampleCorpusRequest(corpus="corpora/source", split=v1.Split(fractions=[1.0])),
+    }
+    async with running(tmp_path) as server:
+        words = b"a few\n" * (size // 6 + 1)
+        await stored(server, "source", [file("words", words)])
+        slots = server.library.corpora._writer._slots
+        async with slots, slots:
+            call = asyncio.ensure_future(getattr(server.stub, method)(requests[method]))
+            while not any(name.startswith(".") for name in server.directories()):
+                await server.stub.GetCorpus(v1.GetCorpusRequest(name="corpora/source"))
+            await server.stub.DeleteCorpus(v1.DeleteCorpusRequest(name="corpora/source"))
+        assert (await refused(call))[:3] == ("NOT_FOUND", "NOT_FOUND", "corpus")
+        assert server.directories() == []
+
+
 async def test_a_hostile_pattern_is_done_at_once(server: Running) -> None:
     corpus = await stored(server, "as", [file("f", b"a" * 100_000 + b"!\n")])
     rules = [
@@ -298,6 +323,34 @@ async def test_what_a_crash_has_left_is_swept(tmp_path: Path) -> None:
             assert server.directories() == sorted([kept, "lost+found", "held@1", "new@1", staged.name])
         assert server.directories() == sorted([kept, "lost+found", "held@1", "new@1"])
         assert (await server.library.corpora.open(corpus.name)).summary.digest == corpus.digest
+
+
+async def test_what_cannot_be_swept_stays(tmp_path: Path) -> None:
+    """And is in the way of nothing else."""
+
+    async def wanted(name: str) -> bool:
+        if name == "locked":
+            raise PermissionError(1, "Operation not permitted")
+        return False
+
+    for name in ("a", "locked", "z"):
+        (tmp_path / name).mkdir()
+        long_ago(tmp_path / name)
+    assert sorted(await sweep(tmp_path, wanted)) == ["a", "z"]
+    assert [path.name for path in tmp_path.iterdir()] == ["locked"]
+
+
+async def test_nothing_is_swept_while_the_database_is_of_no_use(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        crashed = server.folder / "crashed@1"
+        crashed.mkdir(parents=True)
+        rename = "ALTER TABLE {} RENAME TO {}".format
+        database = server.library.corpora._resources._database
+        for names, left in ((("resources", "lost"), ["crashed@1"]), (("lost", "resources"), [])):
+            long_ago(crashed)
+            await database.run(partial(Connection.exec_driver_sql, statement=rename(*names)))
+            await server.library.corpora.sweep()
+            assert server.directories() == left
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "another"])

@@ -27,6 +27,7 @@ TABLE = [
     ),
     (errors.Exhausted("x"), "RESOURCE_EXHAUSTED", {"ErrorInfo"}),
     (errors.NotReady("x"), "UNAVAILABLE", {"ErrorInfo", "RetryInfo"}),
+    (errors.Busy("x"), "UNAVAILABLE", {"ErrorInfo", "RetryInfo"}),
     (errors.Cancelled("x"), "CANCELLED", {"ErrorInfo"}),
     (errors.Crashed("x"), "INTERNAL", {"ErrorInfo"}),
     (analysis.BadData("x", where="dev, line 3"), "INVALID_ARGUMENT", {"ErrorInfo"}),

@@ -423,14 +423,29 @@ async def test_cancelled_while_no_server_ran(database: Database, work: Work) -> 
 
 
 async def test_what_is_not_ready_is_tried_again(database: Database, work: Work) -> None:
-    work.error = errors.NotReady("the engine is busy", reason="BUSY")
+    work.error = errors.NotReady("the engine is draining", reason="DRAINING")
     work.go.set()
     jobs = work.jobs(database, lease_seconds=4)
     await jobs.resume()
     operation = await ended(jobs, await start(jobs))
-    assert (operation.error.code, reason(operation)) == (code_pb2.UNAVAILABLE, "BUSY")
+    assert (operation.error.code, reason(operation)) == (code_pb2.UNAVAILABLE, "DRAINING")
     assert [(await work.begun.get()).attempt for _ in range(3)] == [1, 2, 3]
     assert work.begun.empty()
+    await jobs.close()
+
+
+async def test_waiting_for_somebody_to_let_go_costs_nothing(database: Database, work: Work) -> None:
+    """However often it is tried: no attempt has done anything."""
+    work.error = errors.Busy("is being written by somebody else")
+    work.go.set()
+    jobs = work.jobs(database, lease_seconds=4)
+    await jobs.resume()
+    name = await start(jobs)
+    for attempt in range(1, 6):
+        assert (await soon(work.begun.get())).attempt == attempt
+    work.error = None
+    assert response(await ended(jobs, name)).site == "here"
+    assert work.discarded == []
     await jobs.close()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from time import monotonic
 
 import pytest
 import pytest_asyncio
@@ -140,6 +142,26 @@ async def test_work_stops_before_its_lease_ends(tmp_path: Path) -> None:
         work.go.set()
         assert response(await soon(jobs.wait(name, None))).indices == [2]
         await jobs.close()
+
+
+async def test_work_stops_before_its_lease_ends_when_the_database_hangs(open_shared: OpenDatabase) -> None:
+    """Every step of its keeper may hang, one after another: publishing as well as renewing."""
+    work, lease = Work(), 6.0
+    jobs, other = work.jobs(open_shared(), lease_seconds=lease), open_shared()
+    await jobs.resume()
+    name = (await jobs.start(METHOD, Neurons(), target="things/a")).name
+    context = await soon(work.begun.get())
+    (led,) = jobs._runner.led.values()
+    with other._engine.begin() as connection:
+        await asyncio.to_thread(connection.exec_driver_sql, "LOCK TABLE operations IN ACCESS EXCLUSIVE MODE")
+        context.report("extracting", 1, 10, "sentences")
+        await soon(led.ended.wait())
+        assert monotonic() - jobs._runner._renewed < lease
+        assert (work.let_go, work.discarded) == (["things/a"], [])
+    assert (await soon(work.begun.get())).attempt == 2
+    work.go.set()
+    assert response(await soon(jobs.wait(name, None))).indices == [2]
+    await jobs.close()
 
 
 @contextmanager

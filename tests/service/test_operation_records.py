@@ -107,13 +107,13 @@ class Operations(RuleBasedStateMachine):
         if mine:
             self.ended[operation] = state
 
-    @rule(operation=started, holder=MOSTLY_THE_RIGHT_ONE)
-    def put_back(self, operation: str, holder: str) -> None:
+    @rule(operation=started, holder=MOSTLY_THE_RIGHT_ONE, counted=st.booleans())
+    def put_back(self, operation: str, holder: str, counted: bool) -> None:
         holder = holder or self.owner[operation] or "one"
         if self.mine(operation, holder):
-            self.crashes[operation] += 1
+            self.crashes[operation] += counted
             self.running[operation] = False
-        tried = self.do(records.put_back, operation, holder=holder)
+        tried = self.do(partial(records.put_back, counted=counted), operation, holder=holder)
         assert tried == (self.crashes[operation] if self.mine(operation, holder) else 0)
 
     @rule(holder=HOLDERS)

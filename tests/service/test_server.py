@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,12 +27,14 @@ from patchclamp.v1 import inference_pb2 as inference
 from patchclamp.v1 import intervention_pb2 as v1
 from patchclamp.v1 import models_pb2 as models
 from patchclamp.v1.common_pb2 import Neurons
+from patchclamp_service.database import Database
 from patchclamp_service.library import Library
 from patchclamp_service.metrics import Metrics
-from patchclamp_service.server import SERVICES, assemble, serve
+from patchclamp_service.server import SERVICES, Server, assemble, serve
 from patchclamp_service.servicers.registry import Registry, State
 from patchclamp_service.settings import Settings, load_settings
 
+from tests.service.work import Work, metadata
 from tests.tiny import save_tiny
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -256,6 +258,32 @@ async def test_operations_are_served(server: Running) -> None:
     assert list(listed.operations) == []
     call = stub.GetOperation(operations_pb2.GetOperationRequest(name="operations/absent"))
     assert (await refused(call))[:2] == ("NOT_FOUND", "NOT_FOUND")
+
+
+async def test_operations_are_taken_on_before_health_says_serving(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not led yet: what they run would be refused by the registry."""
+    show, seen = Server.show, []
+
+    async def shown(server: Server, state: State) -> None:
+        runner = server.library.jobs._runner
+        seen.append((state, runner.open, server.registry.state is State.SERVING, len(runner.led)))
+        await show(server, state)
+
+    monkeypatch.setattr(Server, "show", shown)
+    data_dir = directory.parent / "left"
+    left = Work()
+    with closing(Database.open(data_dir)) as database:
+        jobs = left.jobs(database)
+        await jobs.resume()
+        name = (await jobs.start("CreateActivationSet", Neurons(), target="activationSets/a")).name
+        await jobs.close()
+    async with running(directory, data_dir=data_dir) as server:
+        stub = operations_pb2_grpc.OperationsStub(server.channel)
+        operation = await stub.WaitOperation(operations_pb2.WaitOperationRequest(name=name))
+        assert metadata(operation).attempt == 1
+    assert (State.SERVING, True, False, 0) in seen
 
 
 async def test_draining(directory: Path) -> None:

@@ -199,6 +199,11 @@ class Engine:
         row = rows[patch.source_position]
         return tuple(float(value) for value in (row[list(edit.indices)] if edit.indices else row))
 
+    @property
+    def pace(self) -> Pace:
+        """How much background work may slow the rest, for what callers do on threads of their own."""
+        return self._pace
+
     def load(self) -> Load:
         """What the engine holds at this moment."""
         works = list(self._works)

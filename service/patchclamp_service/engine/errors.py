@@ -9,6 +9,7 @@ PatchclampError
 ├── DigestMismatch       weights that are not the ones asked for
 ├── Exhausted            a queue or a budget is full; try again later
 ├── NotReady             loading or draining; try again elsewhere or later
+│   └── Busy             somebody else is at it; try again later
 ├── Cancelled            a caller wanted no more of it
 ├── Crashed              work that stopped the server each time it was tried
 └── EngineFailure        the engine broke its own rules; details are for the log, not for the caller
@@ -19,6 +20,7 @@ from __future__ import annotations
 __all__ = [
     "AlreadyExists",
     "BadModel",
+    "Busy",
     "Cancelled",
     "Crashed",
     "DigestMismatch",
@@ -97,6 +99,12 @@ class NotReady(PatchclampError):
     """Loading or draining."""
 
     reason = "NOT_READY"
+
+
+class Busy(NotReady):
+    """Somebody else is at it, and has not let go yet."""
+
+    reason = "BUSY"
 
 
 class Cancelled(PatchclampError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 __all__ = ["Pace"]
@@ -55,3 +56,14 @@ class Pace:
         with self._lock:
             if self._present:
                 self._credit = max(_LEAST, self._credit - seconds)
+
+    def rest(self, seconds: float) -> float:
+        """Background work of another thread took so long, beside the passes: how many seconds it is to rest now.
+
+        Foreground passes have the rest to themselves, long enough to be slowed by the share and no more. It is over
+        when `free`, and without a share not before.
+        """
+        if self.free:
+            return 0.0
+        self.spend(seconds)  # background passes have the less
+        return min(seconds, -_LEAST) / self._share if self._share else math.inf

@@ -198,11 +198,6 @@ class Scheduler:
             elif sequence.parent and not sequence.parent.family_remaining:
                 self._finish(sequence.parent)
 
-    def release(self, sequence: Sequence) -> Slot | None:
-        """A decoding sequence has ended."""
-        self._decoding.remove(sequence)
-        return self._free(sequence) if sequence.slot else None
-
     def move(self, sequence: Sequence, slot: Slot) -> None:
         """Books that a sequence's cache now lies in another free slot of the same pool."""
         assert sequence.slot is not None
