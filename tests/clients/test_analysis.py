@@ -26,6 +26,7 @@ from patchclamp import (
     set_,
     set_to_mean,
 )
+from patchclamp._tensors import from_array
 from patchclamp.v1 import activations_pb2
 from patchclamp.v1 import analysis_pb2 as v1
 
@@ -379,3 +380,28 @@ async def test_the_command_top_words(script: Script, shell: Shell) -> None:
     script.reply("TopWords", WORDS)
     _, out, _ = await shell.run("top-words", "activationSets/a", "layers.1.mlp[7]", "layers.0.mlp[1]")
     assert rows(out)[1:] == ["layers.1.mlp[7] nurse 1.0000 12"]
+
+
+COMPARISON = v1.RankingComparison(
+    rankings=["rankings/a", "rankings/b"],
+    top=4,
+    overlap=from_array([[1, 0.5], [0.5, 1]]),
+    average_overlap=[0.5, 0.5],
+    neuron_vote=[0.5, 0.25],
+)
+
+
+async def test_rankings_are_compared(script: Script, half: Half) -> None:
+    script.reply("CompareRankings", COMPARISON)
+    async with half.client(script.target) as client:
+        found = await half.wait(client.analysis.rankings.compare, [Ranking.from_proto(RANKING), "rankings/b"], top=4)
+        with pytest.raises(TypeError, match="give a list"):
+            await half.wait(client.analysis.rankings.compare, "rankings/b")
+    assert script.requests == [v1.CompareRankingsRequest(rankings=["rankings/a", "rankings/b"], top=4)]
+    assert (found.top, found.overlap.tolist(), found.neuron_vote) == (4, [[1, 0.5], [0.5, 1]], (0.5, 0.25))
+
+
+async def test_the_command_rankings_compare(script: Script, shell: Shell) -> None:
+    script.reply("CompareRankings", COMPARISON)
+    _, out, _ = await shell.run("rankings", "compare", "rankings/a", "rankings/b")
+    assert rows(out)[1:] == ["rankings/a 1.00 0.50 0.5000 0.5000", "rankings/b 0.50 1.00 0.5000 0.2500"]

@@ -245,11 +245,23 @@ def test_every_command_stands_in_the_readme(command: str) -> None:
 
 
 def test_the_commands_are_all_there() -> None:
-    plain = {"serve", "models", "sites", "generate", "score", "classify", "fill-mask", "extract", "methods", "rank", "top-words"}
+    plain = {
+        "serve",
+        "models",
+        "sites",
+        "generate",
+        "score",
+        "classify",
+        "fill-mask",
+        "extract",
+        "methods",
+        "rank",
+        "top-words",
+    }
     corpora = {"upload", "annotate", "sample", "split", "list", "get", "show", "delete"}
     activations = {"create", "list", "get", "download", "stats", "delete"}
     operations = {"list", "get", "wait", "cancel", "delete"}
-    rankings = {"list", "get", "export", "delete"}
+    rankings = {"list", "get", "compare", "export", "delete"}
     probes = {"train", "evaluate", "list", "get", "delete"}
     groups = {
         "corpora": corpora,

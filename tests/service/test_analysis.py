@@ -414,6 +414,37 @@ async def test_words_that_cannot_be_found(client: Analyst, fields: Any, wanted: 
     assert await refused(client.analysis.TopWords(v1.TopWordsRequest(**given))) == wanted
 
 
+async def test_how_far_rankings_agree(client: Analyst, data: Data) -> None:
+    methods = ["probeless", "mean_select", "iou"]
+    names = [(await client.ranked(method, ranking_id=f"c-{number}")).name for number, method in enumerate(methods)]
+    found = await client.analysis.CompareRankings(v1.CompareRankingsRequest(rankings=names, top=8))
+    best = [{(n.site, n.index) for n in METHODS[method]().rank(data).top(8)} for method in methods]
+    overlap = np.frombuffer(found.overlap.data, "<f4").reshape(3, 3)
+    np.testing.assert_allclose(overlap, [[len(one & other) / 8 for other in best] for one in best])
+    np.testing.assert_allclose(found.average_overlap, (overlap.sum(axis=1) - 1) / 2, rtol=1e-6)
+    assert (list(found.rankings), found.top, len(found.neuron_vote)) == (names, 8, 3)
+    tenth = await client.analysis.CompareRankings(v1.CompareRankingsRequest(rankings=names))
+    assert tenth.top == len(data.neurons) // 10
+
+
+@pytest.mark.parametrize(
+    ("other", "top", "wanted"),
+    [
+        ("rankings/same", 0, ("INVALID_ARGUMENT", "GIVEN_TWICE", "rankings[1]")),
+        ("rankings/fewer", 0, ("FAILED_PRECONDITION", "OTHER_NEURONS", "")),
+        ("rankings/equal", 100_000, ("INVALID_ARGUMENT", "OUT_OF_RANGE", "top")),
+        ("rankings/none", 0, ("NOT_FOUND", "NOT_FOUND", "")),
+    ],
+)
+async def test_rankings_that_cannot_be_compared(client: Analyst, other: str, top: int, wanted: Any) -> None:
+    if not [name for name in client.files("rankings") if name.startswith("same@")]:
+        await client.ranked(ranking_id="same")
+        await client.ranked(ranking_id="equal")
+        await client.ranked(ranking_id="fewer", sites=["layers.1.neurons"])
+    request = v1.CompareRankingsRequest(rankings=["rankings/same", other], top=top)
+    assert await refused(client.analysis.CompareRankings(request)) == wanted
+
+
 async def test_a_restart_keeps_rankings_and_goes_on_with_work(folder: Path) -> None:
     data = folder / "restarted"
     async with running(folder / "models", data_dir=data) as server:

@@ -70,7 +70,7 @@ from patchclamp._parsing import parse_intervention
 from patchclamp._positions import Condition, Positions
 from patchclamp._probes import ClassEvaluation, Probe, ProbeEvaluation
 from patchclamp._progress import Progress
-from patchclamp._rankings import Ranking
+from patchclamp._rankings import Ranking, RankingComparison
 from patchclamp._receipts import Applied, AppliedEdit
 from patchclamp._rules import Rule
 from patchclamp._scores import Score, Scores
@@ -158,6 +158,7 @@ __all__ = [
     "Progress",
     "ProtocolError",
     "Ranking",
+    "RankingComparison",
     "Rankings",
     "RefusedSite",
     "ResourceExhausted",

@@ -7,16 +7,19 @@ from contextlib import aclosing
 from typing import Any
 
 import grpc
+import numpy as np
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 from patchclamp.v1 import activations_pb2, analysis_pb2, analysis_pb2_grpc
 
 from patchclamp_service.analysis_messages import listed_methods
 from patchclamp_service.probe_jobs import ProbeJobs
+from patchclamp_service.ranking_comparison import agreement
 from patchclamp_service.ranking_exports import export
 from patchclamp_service.ranking_jobs import RankingJobs
 from patchclamp_service.rankings import Rankings
 from patchclamp_service.result_files import ResultFiles
+from patchclamp_service.servicers.tensors import tensor
 from patchclamp_service.word_queries import WordQueries
 
 __all__ = ["AnalysisServicer"]
@@ -117,3 +120,16 @@ class AnalysisServicer(analysis_pb2_grpc.AnalysisServiceServicer):
     ) -> analysis_pb2.TopWordsResponse:
         """The words that drive neurons."""
         return await self._word_queries.top_words(request)
+
+    async def CompareRankings(
+        self, request: analysis_pb2.CompareRankingsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> analysis_pb2.RankingComparison:
+        """How far rankings agree."""
+        found = await agreement(request, self._rankings)
+        return analysis_pb2.RankingComparison(
+            rankings=request.rankings,
+            top=found.top,
+            overlap=tensor(found.overlap.astype(np.float32)),
+            average_overlap=found.average_overlap,
+            neuron_vote=found.neuron_vote,
+        )

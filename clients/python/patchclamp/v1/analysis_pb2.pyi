@@ -935,6 +935,80 @@ class DeleteProbeRequest(_message.Message):
 Global___DeleteProbeRequest: _TypeAlias = DeleteProbeRequest  # noqa: Y015
 
 @_typing.final
+class CompareRankingsRequest(_message.Message):
+    """Asks how far rankings agree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKINGS_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    top: _builtins.int
+    """How many of the best neurons of each; 0: 10 % of all."""
+    @_builtins.property
+    def rankings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"rankings/x"; two at least, of the same neurons, each once."""
+
+    def __init__(
+        self,
+        *,
+        rankings: _abc.Iterable[_builtins.str] | None = ...,
+        top: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rankings", b"rankings", "top", b"top"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareRankingsRequest: _TypeAlias = CompareRankingsRequest  # noqa: Y015
+
+@_typing.final
+class RankingComparison(_message.Message):
+    """How far rankings agree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKINGS_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    AVERAGE_OVERLAP_FIELD_NUMBER: _builtins.int
+    NEURON_VOTE_FIELD_NUMBER: _builtins.int
+    top: _builtins.int
+    """How many of the best neurons of each were compared."""
+    @_builtins.property
+    def rankings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The rankings, in the order of the request."""
+
+    @_builtins.property
+    def overlap(self) -> _common_pb2.Tensor:
+        """Share of their best neurons that two rankings have in common, FLOAT32 of shape [rankings, rankings]."""
+
+    @_builtins.property
+    def average_overlap(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Mean overlap of each with the others (AvgOverlap)."""
+
+    @_builtins.property
+    def neuron_vote(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Overlap of each with the vote of the others (NeuronVote)."""
+
+    def __init__(
+        self,
+        *,
+        rankings: _abc.Iterable[_builtins.str] | None = ...,
+        top: _builtins.int = ...,
+        overlap: _common_pb2.Tensor | None = ...,
+        average_overlap: _abc.Iterable[_builtins.float] | None = ...,
+        neuron_vote: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["overlap", b"overlap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["average_overlap", b"average_overlap", "neuron_vote", b"neuron_vote", "overlap", b"overlap", "rankings", b"rankings", "top", b"top"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankingComparison: _TypeAlias = RankingComparison  # noqa: Y015
+
+@_typing.final
 class TopWordsRequest(_message.Message):
     """Asks for the words that drive neurons."""
 

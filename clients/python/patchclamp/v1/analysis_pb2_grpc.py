@@ -95,6 +95,11 @@ class AnalysisServiceStub(object):
                 request_serializer=patchclamp_dot_v1_dot_analysis__pb2.DeleteProbeRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.CompareRankings = channel.unary_unary(
+                '/patchclamp.v1.AnalysisService/CompareRankings',
+                request_serializer=patchclamp_dot_v1_dot_analysis__pb2.CompareRankingsRequest.SerializeToString,
+                response_deserializer=patchclamp_dot_v1_dot_analysis__pb2.RankingComparison.FromString,
+                _registered_method=True)
         self.TopWords = channel.unary_unary(
                 '/patchclamp.v1.AnalysisService/TopWords',
                 request_serializer=patchclamp_dot_v1_dot_analysis__pb2.TopWordsRequest.SerializeToString,
@@ -186,6 +191,13 @@ class AnalysisServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareRankings(self, request, context):
+        """How far rankings of the same neurons agree.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TopWords(self, request, context):
         """The word types that drive each of some neurons most. Cancelling the call stops the work.
         """
@@ -250,6 +262,11 @@ def add_AnalysisServiceServicer_to_server(servicer, server):
                     servicer.DeleteProbe,
                     request_deserializer=patchclamp_dot_v1_dot_analysis__pb2.DeleteProbeRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'CompareRankings': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareRankings,
+                    request_deserializer=patchclamp_dot_v1_dot_analysis__pb2.CompareRankingsRequest.FromString,
+                    response_serializer=patchclamp_dot_v1_dot_analysis__pb2.RankingComparison.SerializeToString,
             ),
             'TopWords': grpc.unary_unary_rpc_method_handler(
                     servicer.TopWords,
@@ -557,6 +574,33 @@ class AnalysisService(object):
             '/patchclamp.v1.AnalysisService/DeleteProbe',
             patchclamp_dot_v1_dot_analysis__pb2.DeleteProbeRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareRankings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchclamp.v1.AnalysisService/CompareRankings',
+            patchclamp_dot_v1_dot_analysis__pb2.CompareRankingsRequest.SerializeToString,
+            patchclamp_dot_v1_dot_analysis__pb2.RankingComparison.FromString,
             options,
             channel_credentials,
             insecure,
