@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from patchclamp import (
     DataLoss,
     Method,
+    Neurons,
     ProtocolError,
     Ranking,
     ScoredNeuron,
@@ -27,7 +28,7 @@ from patchclamp import (
     set_to_mean,
 )
 from patchclamp._tensors import from_array
-from patchclamp.v1 import activations_pb2
+from patchclamp.v1 import activations_pb2, common_pb2
 from patchclamp.v1 import analysis_pb2 as v1
 
 from tests.clients.halves import Half
@@ -405,3 +406,32 @@ async def test_the_command_rankings_compare(script: Script, shell: Shell) -> Non
     script.reply("CompareRankings", COMPARISON)
     _, out, _ = await shell.run("rankings", "compare", "rankings/a", "rankings/b")
     assert rows(out)[1:] == ["rankings/a 1.00 0.50 0.5000 0.5000", "rankings/b 0.50 1.00 0.5000 0.2500"]
+
+
+REDUNDANCY = v1.Redundancy(
+    activation_set="activationSets/a",
+    clusters=[v1.NeuronCluster(neurons=[common_pb2.Neurons(site="layers.0.mlp", indices=[1, 4])])],
+    independent=[common_pb2.Neurons(site="layers.0.mlp", indices=[0, 1, 2, 3])],
+    neuron_count=5,
+    redundant_share=0.2,
+)
+
+
+async def test_redundant_neurons(script: Script, half: Half) -> None:
+    script.reply("FindRedundantNeurons", done(REDUNDANCY))
+    async with half.client(script.target) as client:
+        options = {"threshold": 0.5, "seed": 3, "sites": ["layers.0.mlp"], "request_id": "r"}
+        work = await half.wait(client.analysis.find_redundant, "activationSets/a", **options)
+        found = await half.wait(work.result)
+        with pytest.raises(ValueError, match="threshold is 0"):
+            await half.wait(client.analysis.find_redundant, "activationSets/a", threshold=0)
+    wire = 'activation_set: "activationSets/a" sites: "layers.0.mlp" threshold: 0.5 seed: 3 request_id: "r"'
+    assert script.requests == [text_format.Parse(wire, v1.FindRedundantNeuronsRequest())]
+    assert (found.clusters, found.redundant_share) == (((Neurons("layers.0.mlp", [1, 4]),),), 0.2)
+    assert found.independent == (Neurons("layers.0.mlp", range(4)),)
+
+
+async def test_the_command_redundant(script: Script, shell: Shell) -> None:
+    script.reply("FindRedundantNeurons", done(REDUNDANCY))
+    _, out, _ = await shell.run("redundant", "activationSets/a")
+    assert rows(out)[1:] == ["2 layers.0.mlp[1,4]", "20.0% of 5 neurons can be left out"]

@@ -256,6 +256,7 @@ def test_the_commands_are_all_there() -> None:
         "extract",
         "methods",
         "rank",
+        "redundant",
         "top-words",
     }
     corpora = {"upload", "annotate", "sample", "split", "list", "get", "show", "delete"}

@@ -24,6 +24,7 @@ from patchclamp.v1 import inference_pb2 as inference
 from patchclamp.v1 import intervention_pb2 as edits
 from patchclamp_analysis.data import Data
 from patchclamp_analysis.methods import METHODS
+from patchclamp_analysis.methods.correlation_clusters import CorrelationClusters
 from patchclamp_analysis.probe import Probe
 from patchclamp_analysis.top_words import TopWords
 
@@ -443,6 +444,36 @@ async def test_rankings_that_cannot_be_compared(client: Analyst, other: str, top
         await client.ranked(ranking_id="fewer", sites=["layers.1.neurons"])
     request = v1.CompareRankingsRequest(rankings=["rankings/same", other], top=top)
     assert await refused(client.analysis.CompareRankings(request)) == wanted
+
+
+async def test_redundant_neurons_are_those_of_the_library(client: Analyst, data: Data) -> None:
+    async def found(**fields: Any) -> Any:
+        given: dict[str, Any] = {"activation_set": SET, "threshold": 0.5} | fields
+        request = v1.FindRedundantNeuronsRequest(**given)
+        return client.result(await client.ended(await client.analysis.FindRedundantNeurons(request)), v1.Redundancy)
+
+    wanted = CorrelationClusters(threshold=0.5).cluster(data)
+    redundancy = await found(seed=3)
+    groups = [{(n.site, i) for n in each.neurons for i in n.indices} for each in redundancy.clusters]
+    neurons = list(data.neurons)
+    assert groups == [
+        {(neurons[place].site, neurons[place].index) for place in places}
+        for places in wanted.members()
+        if len(places) > 1
+    ]
+    assert (redundancy.neuron_count, redundancy.redundant_share) == (
+        len(neurons),
+        pytest.approx(wanted.redundant_share),
+    )
+    kept = [(n.site, i) for n in redundancy.independent for i in n.indices]
+    assert kept == [(neurons[place].site, neurons[place].index) for place in wanted.independent(seed=3)]
+    ranking = await client.ranked(ranking_id="keeps")
+    best = METHODS["probeless"]().rank(data)
+    chosen = await found(ranking=ranking.name)
+    kept = [(n.site, i) for n in chosen.independent for i in n.indices]
+    assert kept == [(neurons[place].site, neurons[place].index) for place in wanted.independent(best)]
+    both = v1.FindRedundantNeuronsRequest(activation_set=SET, ranking=ranking.name, sites=["layers.0.residual"])
+    assert (await refused(client.analysis.FindRedundantNeurons(both)))[1:] == ("TWO_CHOICES", "sites")
 
 
 async def test_a_restart_keeps_rankings_and_goes_on_with_work(folder: Path) -> None:

@@ -72,6 +72,7 @@ from patchclamp._probes import ClassEvaluation, Probe, ProbeEvaluation
 from patchclamp._progress import Progress
 from patchclamp._rankings import Ranking, RankingComparison
 from patchclamp._receipts import Applied, AppliedEdit
+from patchclamp._redundancy import Redundancy
 from patchclamp._rules import Rule
 from patchclamp._scores import Score, Scores
 from patchclamp._sentences import Pair
@@ -160,6 +161,7 @@ __all__ = [
     "Ranking",
     "RankingComparison",
     "Rankings",
+    "Redundancy",
     "RefusedSite",
     "ResourceExhausted",
     "Rule",

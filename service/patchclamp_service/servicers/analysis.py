@@ -18,6 +18,7 @@ from patchclamp_service.ranking_comparison import agreement
 from patchclamp_service.ranking_exports import export
 from patchclamp_service.ranking_jobs import RankingJobs
 from patchclamp_service.rankings import Rankings
+from patchclamp_service.redundancy_jobs import RedundancyJobs
 from patchclamp_service.result_files import ResultFiles
 from patchclamp_service.servicers.tensors import tensor
 from patchclamp_service.word_queries import WordQueries
@@ -34,12 +35,14 @@ class AnalysisServicer(analysis_pb2_grpc.AnalysisServiceServicer):
         probes: ResultFiles[analysis_pb2.Probe],
         ranking_jobs: RankingJobs,
         probe_jobs: ProbeJobs,
+        redundancy_jobs: RedundancyJobs,
         word_queries: WordQueries,
     ) -> None:
         self._rankings = rankings
         self._probes = probes
         self._ranking_jobs = ranking_jobs
         self._probe_jobs = probe_jobs
+        self._redundancy_jobs = redundancy_jobs
         self._word_queries = word_queries
 
     async def ListMethods(
@@ -114,6 +117,12 @@ class AnalysisServicer(analysis_pb2_grpc.AnalysisServiceServicer):
         """Row and file."""
         await self._probes.delete(request.name)
         return empty_pb2.Empty()
+
+    async def FindRedundantNeurons(
+        self, request: analysis_pb2.FindRedundantNeuronsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> operations_pb2.Operation:
+        """An operation that groups neurons."""
+        return await self._redundancy_jobs.start(request)
 
     async def TopWords(
         self, request: analysis_pb2.TopWordsRequest, context: grpc.aio.ServicerContext[Any, Any]
