@@ -13,6 +13,7 @@ from patchclamp_analysis.activation_sets import ActivationSet
 from patchclamp_analysis.data import Data
 from patchclamp_analysis.errors import BadData
 from patchclamp_analysis.methods import RankingMethod
+from patchclamp_analysis.methods.correlation_clusters import CorrelationClusters
 from patchclamp_analysis.methods.linear_probe import LinearProbe
 from patchclamp_analysis.neurons import Neurons
 from patchclamp_analysis.probe import Probe
@@ -24,7 +25,18 @@ from patchclamp_service.engine.errors import DigestMismatch
 from patchclamp_service.staging import disk_space
 from patchclamp_service.worker_process import Report
 
-__all__ = ["ClassScores", "Judged", "Rows", "Trained", "evaluate_probe", "rank", "top_words", "train_probe"]
+__all__ = [
+    "ClassScores",
+    "Judged",
+    "Redundant",
+    "Rows",
+    "Trained",
+    "evaluate_probe",
+    "find_redundant",
+    "rank",
+    "top_words",
+    "train_probe",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +92,15 @@ class Judged:
     classes: tuple[ClassScores, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Redundant:
+    """Clusters of two neurons or more, and one neuron of each with all that are alone: indices by site."""
+
+    neurons: int
+    clusters: tuple[dict[str, list[int]], ...]
+    independent: dict[str, list[int]]
+
+
 def rank(report: Report, rows: Rows, method: RankingMethod, path: Path) -> int:
     """Writes a ranking; returns how many rows it is based on."""
     with rows.opened() as data:
@@ -131,6 +152,24 @@ def top_words(report: Report, rows: Rows, method: TopWords, neurons: Sequence[tu
         found = method.find(data, places, progress=_percent(report, "looking"))
     by_neuron = {(each.site, each.index): each for each in found}
     return [by_neuron[neuron] for neuron in neurons]
+
+
+def find_redundant(
+    report: Report, rows: Rows, method: CorrelationClusters, ranking: Path | None, seed: int
+) -> Redundant:
+    """Clusters the neurons of the rows; of each the best of a ranking of them stays, or a random one."""
+    with rows.opened() as data:
+        clusters = method.cluster(data, progress=_percent(report, "clustering"))
+    kept = clusters.independent(None if ranking is None else Ranking.load(ranking), seed=seed)
+    members = [clusters.neurons.keep(places) for places in clusters.members() if len(places) > 1]
+    return Redundant(len(clusters.neurons), tuple(map(_by_site, members)), _by_site(clusters.neurons.keep(kept)))
+
+
+def _by_site(neurons: Neurons) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for neuron in neurons:
+        found.setdefault(neuron.site, []).append(neuron.index)
+    return found
 
 
 def _scores(label: str, right: int, said: int, there: int) -> ClassScores:

@@ -35,6 +35,7 @@ from patchclamp_service.library import Library
 from patchclamp_service.metrics import Metrics
 from patchclamp_service.probe_jobs import ProbeJobs
 from patchclamp_service.ranking_jobs import RankingJobs
+from patchclamp_service.redundancy_jobs import RedundancyJobs
 from patchclamp_service.servicers.activations import ActivationServicer
 from patchclamp_service.servicers.analysis import AnalysisServicer
 from patchclamp_service.servicers.corpora import CorpusServicer
@@ -130,6 +131,7 @@ def _analysis(library: Library) -> AnalysisServicer:
         probes,
         RankingJobs(sets, rankings, library.jobs, library.workers),
         ProbeJobs(sets, rankings, probes, library.jobs, library.workers),
+        RedundancyJobs(sets, rankings, library.jobs, library.workers),
         WordQueries(sets, library.queries),
     )
 

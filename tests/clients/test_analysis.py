@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from patchclamp import (
     DataLoss,
     Method,
+    Neurons,
     ProtocolError,
     Ranking,
     ScoredNeuron,
@@ -26,7 +27,8 @@ from patchclamp import (
     set_,
     set_to_mean,
 )
-from patchclamp.v1 import activations_pb2
+from patchclamp._tensors import from_array
+from patchclamp.v1 import activations_pb2, common_pb2
 from patchclamp.v1 import analysis_pb2 as v1
 
 from tests.clients.halves import Half
@@ -379,3 +381,57 @@ async def test_the_command_top_words(script: Script, shell: Shell) -> None:
     script.reply("TopWords", WORDS)
     _, out, _ = await shell.run("top-words", "activationSets/a", "layers.1.mlp[7]", "layers.0.mlp[1]")
     assert rows(out)[1:] == ["layers.1.mlp[7] nurse 1.0000 12"]
+
+
+COMPARISON = v1.RankingComparison(
+    rankings=["rankings/a", "rankings/b"],
+    top=4,
+    overlap=from_array([[1, 0.5], [0.5, 1]]),
+    average_overlap=[0.5, 0.5],
+    neuron_vote=[0.5, 0.25],
+)
+
+
+async def test_rankings_are_compared(script: Script, half: Half) -> None:
+    script.reply("CompareRankings", COMPARISON)
+    async with half.client(script.target) as client:
+        found = await half.wait(client.analysis.rankings.compare, [Ranking.from_proto(RANKING), "rankings/b"], top=4)
+        with pytest.raises(TypeError, match="give a list"):
+            await half.wait(client.analysis.rankings.compare, "rankings/b")
+    assert script.requests == [v1.CompareRankingsRequest(rankings=["rankings/a", "rankings/b"], top=4)]
+    assert (found.top, found.overlap.tolist(), found.neuron_vote) == (4, [[1, 0.5], [0.5, 1]], (0.5, 0.25))
+
+
+async def test_the_command_rankings_compare(script: Script, shell: Shell) -> None:
+    script.reply("CompareRankings", COMPARISON)
+    _, out, _ = await shell.run("rankings", "compare", "rankings/a", "rankings/b")
+    assert rows(out)[1:] == ["rankings/a 1.00 0.50 0.5000 0.5000", "rankings/b 0.50 1.00 0.5000 0.2500"]
+
+
+REDUNDANCY = v1.Redundancy(
+    activation_set="activationSets/a",
+    clusters=[v1.NeuronCluster(neurons=[common_pb2.Neurons(site="layers.0.mlp", indices=[1, 4])])],
+    independent=[common_pb2.Neurons(site="layers.0.mlp", indices=[0, 1, 2, 3])],
+    neuron_count=5,
+    redundant_share=0.2,
+)
+
+
+async def test_redundant_neurons(script: Script, half: Half) -> None:
+    script.reply("FindRedundantNeurons", done(REDUNDANCY))
+    async with half.client(script.target) as client:
+        options = {"threshold": 0.5, "seed": 3, "sites": ["layers.0.mlp"], "request_id": "r"}
+        work = await half.wait(client.analysis.find_redundant, "activationSets/a", **options)
+        found = await half.wait(work.result)
+        with pytest.raises(ValueError, match="threshold is 0"):
+            await half.wait(client.analysis.find_redundant, "activationSets/a", threshold=0)
+    wire = 'activation_set: "activationSets/a" sites: "layers.0.mlp" threshold: 0.5 seed: 3 request_id: "r"'
+    assert script.requests == [text_format.Parse(wire, v1.FindRedundantNeuronsRequest())]
+    assert (found.clusters, found.redundant_share) == (((Neurons("layers.0.mlp", [1, 4]),),), 0.2)
+    assert found.independent == (Neurons("layers.0.mlp", range(4)),)
+
+
+async def test_the_command_redundant(script: Script, shell: Shell) -> None:
+    script.reply("FindRedundantNeurons", done(REDUNDANCY))
+    _, out, _ = await shell.run("redundant", "activationSets/a")
+    assert rows(out)[1:] == ["2 layers.0.mlp[1,4]", "20.0% of 5 neurons can be left out"]

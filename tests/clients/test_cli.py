@@ -256,12 +256,13 @@ def test_the_commands_are_all_there() -> None:
         "extract",
         "methods",
         "rank",
+        "redundant",
         "top-words",
     }
     corpora = {"upload", "annotate", "sample", "split", "list", "get", "show", "delete"}
     activations = {"create", "list", "get", "download", "stats", "delete"}
     operations = {"list", "get", "wait", "cancel", "delete"}
-    rankings = {"list", "get", "export", "delete"}
+    rankings = {"list", "get", "compare", "export", "delete"}
     probes = {"train", "evaluate", "list", "get", "delete"}
     groups = {
         "corpora": corpora,

@@ -88,6 +88,8 @@ METHODS = {
     "patchclamp.v1.AnalysisService.ExportRanking": ["analysis.rankings.export"],
     "patchclamp.v1.AnalysisService.TrainProbe": ["analysis.train_probe"],
     "patchclamp.v1.AnalysisService.EvaluateProbe": ["analysis.evaluate_probe"],
+    "patchclamp.v1.AnalysisService.CompareRankings": ["analysis.rankings.compare"],
+    "patchclamp.v1.AnalysisService.FindRedundantNeurons": ["analysis.find_redundant"],
     "patchclamp.v1.AnalysisService.TopWords": ["analysis.top_words"],
     "patchclamp.v1.AnalysisService.GetProbe": ["analysis.probes.get"],
     "patchclamp.v1.AnalysisService.ListProbes": ["analysis.probes.list"],

@@ -24,6 +24,7 @@ from patchclamp.v1 import inference_pb2 as inference
 from patchclamp.v1 import intervention_pb2 as edits
 from patchclamp_analysis.data import Data
 from patchclamp_analysis.methods import METHODS
+from patchclamp_analysis.methods.correlation_clusters import CorrelationClusters
 from patchclamp_analysis.probe import Probe
 from patchclamp_analysis.top_words import TopWords
 
@@ -412,6 +413,67 @@ async def test_words_that_cannot_be_found(client: Analyst, fields: Any, wanted: 
     neurons = [common_pb2.Neurons(site=s, indices=i) for s, i in fields.get("neurons", [("layers.1.neurons", [0])])]
     given: dict[str, Any] = {"activation_set": SET} | fields | {"neurons": neurons}
     assert await refused(client.analysis.TopWords(v1.TopWordsRequest(**given))) == wanted
+
+
+async def test_how_far_rankings_agree(client: Analyst, data: Data) -> None:
+    methods = ["probeless", "mean_select", "iou"]
+    names = [(await client.ranked(method, ranking_id=f"c-{number}")).name for number, method in enumerate(methods)]
+    found = await client.analysis.CompareRankings(v1.CompareRankingsRequest(rankings=names, top=8))
+    best = [{(n.site, n.index) for n in METHODS[method]().rank(data).top(8)} for method in methods]
+    overlap = np.frombuffer(found.overlap.data, "<f4").reshape(3, 3)
+    np.testing.assert_allclose(overlap, [[len(one & other) / 8 for other in best] for one in best])
+    np.testing.assert_allclose(found.average_overlap, (overlap.sum(axis=1) - 1) / 2, rtol=1e-6)
+    assert (list(found.rankings), found.top, len(found.neuron_vote)) == (names, 8, 3)
+    tenth = await client.analysis.CompareRankings(v1.CompareRankingsRequest(rankings=names))
+    assert tenth.top == len(data.neurons) // 10
+
+
+@pytest.mark.parametrize(
+    ("other", "top", "wanted"),
+    [
+        ("rankings/same", 0, ("INVALID_ARGUMENT", "GIVEN_TWICE", "rankings[1]")),
+        ("rankings/fewer", 0, ("FAILED_PRECONDITION", "OTHER_NEURONS", "")),
+        ("rankings/equal", 100_000, ("INVALID_ARGUMENT", "OUT_OF_RANGE", "top")),
+        ("rankings/none", 0, ("NOT_FOUND", "NOT_FOUND", "")),
+    ],
+)
+async def test_rankings_that_cannot_be_compared(client: Analyst, other: str, top: int, wanted: Any) -> None:
+    if not [name for name in client.files("rankings") if name.startswith("same@")]:
+        await client.ranked(ranking_id="same")
+        await client.ranked(ranking_id="equal")
+        await client.ranked(ranking_id="fewer", sites=["layers.1.neurons"])
+    request = v1.CompareRankingsRequest(rankings=["rankings/same", other], top=top)
+    assert await refused(client.analysis.CompareRankings(request)) == wanted
+
+
+async def test_redundant_neurons_are_those_of_the_library(client: Analyst, data: Data) -> None:
+    async def found(**fields: Any) -> Any:
+        given: dict[str, Any] = {"activation_set": SET, "threshold": 0.5} | fields
+        request = v1.FindRedundantNeuronsRequest(**given)
+        return client.result(await client.ended(await client.analysis.FindRedundantNeurons(request)), v1.Redundancy)
+
+    wanted = CorrelationClusters(threshold=0.5).cluster(data)
+    redundancy = await found(seed=3)
+    groups = [{(n.site, i) for n in each.neurons for i in n.indices} for each in redundancy.clusters]
+    neurons = list(data.neurons)
+    assert groups == [
+        {(neurons[place].site, neurons[place].index) for place in places}
+        for places in wanted.members()
+        if len(places) > 1
+    ]
+    assert (redundancy.neuron_count, redundancy.redundant_share) == (
+        len(neurons),
+        pytest.approx(wanted.redundant_share),
+    )
+    kept = [(n.site, i) for n in redundancy.independent for i in n.indices]
+    assert kept == [(neurons[place].site, neurons[place].index) for place in wanted.independent(seed=3)]
+    ranking = await client.ranked(ranking_id="keeps")
+    best = METHODS["probeless"]().rank(data)
+    chosen = await found(ranking=ranking.name)
+    kept = [(n.site, i) for n in chosen.independent for i in n.indices]
+    assert kept == [(neurons[place].site, neurons[place].index) for place in wanted.independent(best)]
+    both = v1.FindRedundantNeuronsRequest(activation_set=SET, ranking=ranking.name, sites=["layers.0.residual"])
+    assert (await refused(client.analysis.FindRedundantNeurons(both)))[1:] == ("TWO_CHOICES", "sites")
 
 
 async def test_a_restart_keeps_rankings_and_goes_on_with_work(folder: Path) -> None:

@@ -70,8 +70,9 @@ from patchclamp._parsing import parse_intervention
 from patchclamp._positions import Condition, Positions
 from patchclamp._probes import ClassEvaluation, Probe, ProbeEvaluation
 from patchclamp._progress import Progress
-from patchclamp._rankings import Ranking
+from patchclamp._rankings import Ranking, RankingComparison
 from patchclamp._receipts import Applied, AppliedEdit
+from patchclamp._redundancy import Redundancy
 from patchclamp._rules import Rule
 from patchclamp._scores import Score, Scores
 from patchclamp._sentences import Pair
@@ -158,7 +159,9 @@ __all__ = [
     "Progress",
     "ProtocolError",
     "Ranking",
+    "RankingComparison",
     "Rankings",
+    "Redundancy",
     "RefusedSite",
     "ResourceExhausted",
     "Rule",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from patchclamp._cli_activations import activations
-from patchclamp._cli_analysis import methods, rank, top_words
+from patchclamp._cli_analysis import methods, rank, redundant, top_words
 from patchclamp._cli_corpora import corpora
 from patchclamp._cli_extract import extract
 from patchclamp._cli_generate import generate, score
@@ -125,6 +125,7 @@ app.command()(fill_mask)
 app.command()(extract)
 app.command()(methods)
 app.command()(rank)
+app.command()(redundant)
 app.command()(top_words)
 for group in (corpora, activations, rankings, probes, operations):
     app.add_typer(group)

@@ -1,4 +1,4 @@
-"""The commands about methods: `methods`, `rank`, `top-words`."""
+"""The commands about methods: `methods`, `rank`, `redundant`, `top-words`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ from typing import Annotated, TypeAlias
 import typer
 
 from patchclamp._cli_operations import result_of
-from patchclamp._cli_options import AsJson, NewId, Target, Timeout, Wait, named
+from patchclamp._cli_options import AsJson, NewId, Seed, Target, Timeout, Wait, named
 from patchclamp._cli_output import print_json, print_table
 from patchclamp._cli_rankings import print_ranking
 from patchclamp._methods import Method
 from patchclamp._sync.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, Client
 
-__all__ = ["Label", "OnlySites", "Parameters", "SetName", "methods", "parameter_values", "rank", "top_words"]
+__all__ = [
+    "Label",
+    "OnlySites",
+    "Parameters",
+    "SetName",
+    "methods",
+    "parameter_values",
+    "rank",
+    "redundant",
+    "top_words",
+]
 
 SetName: TypeAlias = Annotated[str, typer.Argument(metavar="SET", help="As 'activationSets/dev'.")]
 Label: TypeAlias = Annotated[
@@ -89,6 +99,41 @@ def rank(
             return
         made = result_of(operation)
     print_json(made) if as_json else print_ranking(made)
+
+
+def redundant(
+    activation_set: SetName,
+    site: OnlySites = None,
+    threshold: Annotated[float, typer.Option(metavar="DISTANCE", help="Neurons join up to this distance.")] = 0.3,
+    ranking: Annotated[
+        str, typer.Option(metavar="RANKING", help="Keep its best neuron of each group.", show_default=False)
+    ] = "",
+    seed: Seed = 0,
+    wait: Wait = True,
+    as_json: AsJson = False,
+    target: Target = DEFAULT_TARGET,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Find neurons that say the same.
+
+    \b
+    patchclamp redundant activationSets/dev -s layers.3.neurons --threshold 0.2
+    """
+    with Client(target, timeout=timeout) as client:
+        operation = client.analysis.find_redundant(
+            activation_set, sites=site or [], threshold=threshold, ranking=ranking, seed=seed, progress=True
+        )
+        if not wait:
+            print_json({"operation": operation.name}) if as_json else typer.echo(operation.name)
+            return
+        found = result_of(operation)
+    if as_json:
+        print_json(found)
+        return
+    sizes = [sum(len(neurons.indices) for neurons in cluster) for cluster in found.clusters]
+    rows = [[f"{size:,}", " ".join(map(str, cluster))] for size, cluster in zip(sizes, found.clusters, strict=True)]
+    print_table(["neurons", "that say the same"], rows)
+    typer.echo(f"{found.redundant_share:.1%} of {found.neuron_count:,} neurons can be left out")
 
 
 def top_words(

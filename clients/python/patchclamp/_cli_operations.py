@@ -14,6 +14,7 @@ from patchclamp._cli_output import print_json, print_table
 from patchclamp._exceptions import StatusError
 from patchclamp._operations import OperationResult
 from patchclamp._probes import ProbeEvaluation
+from patchclamp._redundancy import Redundancy
 from patchclamp._sync.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, Client
 from patchclamp._sync.operations import Operation
 
@@ -78,7 +79,7 @@ def wait(
     with Client(target, timeout=timeout) as client:
         found = client.operations.get(operation, progress=True)
         made = found.result(most)
-    if as_json or isinstance(made, ProbeEvaluation):  # it has no name
+    if as_json or isinstance(made, ProbeEvaluation | Redundancy):  # without a name
         print_json(made)
     else:
         typer.echo(made.name)

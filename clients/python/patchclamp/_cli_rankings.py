@@ -56,6 +56,33 @@ def get(
 
 
 @rankings.command()
+def compare(
+    ranking: Annotated[list[str], typer.Argument(metavar="RANKING…", help="Two at least, of the same neurons.")],
+    top: Annotated[int, typer.Option(metavar="N", help="How many of the best neurons; 0: 10 % of all.", min=0)] = 0,
+    as_json: AsJson = False,
+    target: Target = DEFAULT_TARGET,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Print how far rankings agree.
+
+    \b
+    patchclamp rankings compare rankings/upos rankings/upos-probe --top 50
+    """
+    with Client(target, timeout=timeout) as client:
+        found = client.analysis.rankings.compare(ranking, top=top)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [name, *(f"{value:.2f}" for value in overlap), f"{average:.4f}", f"{vote:.4f}"]
+        for name, overlap, average, vote in zip(
+            found.rankings, found.overlap, found.average_overlap, found.neuron_vote, strict=True
+        )
+    ]
+    print_table([f"best {found.top:,} of", *found.rankings, "average", "vote"], rows)
+
+
+@rankings.command()
 def export(
     ranking: RankingName,
     out: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to: .csv or .json.")],

@@ -16,6 +16,7 @@ from patchclamp._exceptions import ProtocolError, StatusError
 from patchclamp._probes import Probe, ProbeEvaluation
 from patchclamp._progress import Progress
 from patchclamp._rankings import Ranking
+from patchclamp._redundancy import Redundancy
 from patchclamp._resources import time_of
 from patchclamp._status import error_of_status
 from patchclamp.v1 import activations_pb2, analysis_pb2, common_pb2
@@ -23,7 +24,7 @@ from patchclamp.v1 import activations_pb2, analysis_pb2, common_pb2
 __all__ = ["OperationMetadata", "OperationResult", "error_of", "metadata_of", "result_of", "result_reader"]
 
 # What an operation can make.
-OperationResult: TypeAlias = ActivationSet | Ranking | Probe | ProbeEvaluation
+OperationResult: TypeAlias = ActivationSet | Ranking | Probe | ProbeEvaluation | Redundancy
 
 ResultT = TypeVar("ResultT", bound=OperationResult)
 
@@ -32,6 +33,7 @@ MESSAGES: dict[type[Message], Callable[[Any], OperationResult]] = {
     analysis_pb2.Ranking: Ranking.from_proto,
     analysis_pb2.Probe: Probe.from_proto,
     analysis_pb2.ProbeEvaluation: ProbeEvaluation.from_proto,
+    analysis_pb2.Redundancy: Redundancy.from_proto,
 }
 
 

@@ -6,13 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+import numpy.typing as npt
 from google.protobuf import json_format
 
 from patchclamp._neurons import ScoredNeuron
 from patchclamp._resources import time_of
+from patchclamp._tensors import to_array
 from patchclamp.v1 import analysis_pb2
 
-__all__ = ["Ranking"]
+__all__ = ["Ranking", "RankingComparison"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,36 @@ class Ranking:
             model=message.model,
             model_digest=message.model_digest,
             notes=tuple(message.notes),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankingComparison:
+    """How far rankings agree in their best neurons.
+
+    Attributes:
+        rankings: Names of the rankings.
+        top: How many of the best neurons of each were compared.
+        overlap: Share of their best neurons that two rankings have in common, float32 of shape [rankings, rankings].
+        average_overlap: Mean overlap of each with the others.
+        neuron_vote: Overlap of each with the vote of the others.
+    """
+
+    rankings: tuple[str, ...]
+    top: int
+    overlap: npt.NDArray[np.float32]
+    average_overlap: tuple[float, ...]
+    neuron_vote: tuple[float, ...]
+
+    @classmethod
+    def from_proto(cls, message: analysis_pb2.RankingComparison) -> RankingComparison:
+        """From the wire's form."""
+        return cls(
+            rankings=tuple(message.rankings),
+            top=message.top,
+            overlap=to_array(message.overlap).astype(np.float32, copy=False),
+            average_overlap=tuple(message.average_overlap),
+            neuron_vote=tuple(message.neuron_vote),
         )
 
 

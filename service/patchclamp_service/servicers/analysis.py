@@ -7,16 +7,20 @@ from contextlib import aclosing
 from typing import Any
 
 import grpc
+import numpy as np
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 from patchclamp.v1 import activations_pb2, analysis_pb2, analysis_pb2_grpc
 
 from patchclamp_service.analysis_messages import listed_methods
 from patchclamp_service.probe_jobs import ProbeJobs
+from patchclamp_service.ranking_comparison import agreement
 from patchclamp_service.ranking_exports import export
 from patchclamp_service.ranking_jobs import RankingJobs
 from patchclamp_service.rankings import Rankings
+from patchclamp_service.redundancy_jobs import RedundancyJobs
 from patchclamp_service.result_files import ResultFiles
+from patchclamp_service.servicers.tensors import tensor
 from patchclamp_service.word_queries import WordQueries
 
 __all__ = ["AnalysisServicer"]
@@ -31,12 +35,14 @@ class AnalysisServicer(analysis_pb2_grpc.AnalysisServiceServicer):
         probes: ResultFiles[analysis_pb2.Probe],
         ranking_jobs: RankingJobs,
         probe_jobs: ProbeJobs,
+        redundancy_jobs: RedundancyJobs,
         word_queries: WordQueries,
     ) -> None:
         self._rankings = rankings
         self._probes = probes
         self._ranking_jobs = ranking_jobs
         self._probe_jobs = probe_jobs
+        self._redundancy_jobs = redundancy_jobs
         self._word_queries = word_queries
 
     async def ListMethods(
@@ -112,8 +118,27 @@ class AnalysisServicer(analysis_pb2_grpc.AnalysisServiceServicer):
         await self._probes.delete(request.name)
         return empty_pb2.Empty()
 
+    async def FindRedundantNeurons(
+        self, request: analysis_pb2.FindRedundantNeuronsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> operations_pb2.Operation:
+        """An operation that groups neurons."""
+        return await self._redundancy_jobs.start(request)
+
     async def TopWords(
         self, request: analysis_pb2.TopWordsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> analysis_pb2.TopWordsResponse:
         """The words that drive neurons."""
         return await self._word_queries.top_words(request)
+
+    async def CompareRankings(
+        self, request: analysis_pb2.CompareRankingsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> analysis_pb2.RankingComparison:
+        """How far rankings agree."""
+        found = await agreement(request, self._rankings)
+        return analysis_pb2.RankingComparison(
+            rankings=request.rankings,
+            top=found.top,
+            overlap=tensor(found.overlap.astype(np.float32)),
+            average_overlap=found.average_overlap,
+            neuron_vote=found.neuron_vote,
+        )

@@ -19,6 +19,7 @@ from patchclamp._operations import result_reader
 from patchclamp._probes import Probe, ProbeEvaluation
 from patchclamp._progress import ProgressOption
 from patchclamp._rankings import Ranking
+from patchclamp._redundancy import Redundancy
 from patchclamp._resources import name_of, request_id_or_new
 from patchclamp._status import status_errors
 from patchclamp._top_words import NeuronWords
@@ -179,6 +180,49 @@ class AsyncAnalysis:
         with status_errors():
             message = await self._stub.EvaluateProbe(request, **self._connection.options(timeout))
         return AsyncOperation(self._connection, message, result_reader(ProbeEvaluation), progress)
+
+    async def find_redundant(
+        self,
+        activation_set: str | ActivationSet,
+        *,
+        sites: Sequence[str] = (),
+        threshold: float = 0.3,
+        seed: int = 0,
+        ranking: str | Ranking = "",
+        request_id: str | None = None,
+        progress: ProgressOption = False,
+        timeout: float | None = None,
+    ) -> AsyncOperation[Redundancy]:
+        """Begins to group neurons that say the same, by their correlation over the rows of a set.
+
+        Args:
+            activation_set: The set.
+            sites: Only the neurons of these sites; none: all of the set.
+            threshold: Groups join while their average distance 1 − |correlation| is not above it; above 0 and up to 1.
+            seed: Seed of the choice of one neuron a group.
+            ranking: Look at the neurons of this ranking and keep its best of each group; not together with `sites`.
+            request_id: As in `rank`.
+            progress: As in `rank`.
+            timeout: Seconds for this call, which does not wait for the work; None: the client's.
+
+        Returns:
+            The work under way: `result()` waits for the `Redundancy`, which the operation keeps.
+        """
+        if isinstance(sites, str):
+            raise TypeError(f"sites is the string {sites!r}; give a list: [{sites!r}]")
+        if not 0 < threshold <= 1:  # 0 on the wire stands for the default
+            raise ValueError(f"threshold is {threshold}; it is above 0 and at most 1")
+        request = analysis_pb2.FindRedundantNeuronsRequest(
+            activation_set=name_of(activation_set),
+            sites=sites,
+            threshold=threshold,
+            seed=seed,
+            ranking=name_of(ranking),
+            request_id=request_id_or_new(request_id),
+        )
+        with status_errors():
+            message = await self._stub.FindRedundantNeurons(request, **self._connection.options(timeout))
+        return AsyncOperation(self._connection, message, result_reader(Redundancy), progress)
 
     async def top_words(
         self,

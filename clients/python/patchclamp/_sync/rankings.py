@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from patchclamp._corpus_sources import PathLike
 from patchclamp._downloads import WholeFile
-from patchclamp._rankings import Ranking
+from patchclamp._rankings import Ranking, RankingComparison
 from patchclamp._resources import name_of
 from patchclamp._status import status_errors
 from patchclamp._sync.connection import Connection
@@ -74,6 +75,26 @@ class Rankings:
         request = analysis_pb2.DeleteRankingRequest(name=name_of(ranking))
         with status_errors():
             self._stub.DeleteRanking(request, **self._connection.options(timeout))
+
+    def compare(
+        self, rankings: Sequence[str | Ranking], *, top: int = 0, timeout: float | None = None
+    ) -> RankingComparison:
+        """How far rankings of the same neurons agree.
+
+        Args:
+            rankings: The rankings, two at least.
+            top: How many of the best neurons of each to compare; 0: 10 % of all.
+            timeout: Seconds for the call; None: the client's.
+
+        Raises:
+            FailedPrecondition: They are of different neurons.
+        """
+        if isinstance(rankings, str):
+            raise TypeError(f"rankings is the string {rankings!r}; give a list of two at least")
+        request = analysis_pb2.CompareRankingsRequest(rankings=map(name_of, rankings), top=top)
+        with status_errors():
+            message = self._stub.CompareRankings(request, **self._connection.options(timeout))
+        return RankingComparison.from_proto(message)
 
     def export(
         self,

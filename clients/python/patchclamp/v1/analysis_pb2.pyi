@@ -935,6 +935,194 @@ class DeleteProbeRequest(_message.Message):
 Global___DeleteProbeRequest: _TypeAlias = DeleteProbeRequest  # noqa: Y015
 
 @_typing.final
+class CompareRankingsRequest(_message.Message):
+    """Asks how far rankings agree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKINGS_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    top: _builtins.int
+    """How many of the best neurons of each; 0: 10 % of all."""
+    @_builtins.property
+    def rankings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"rankings/x"; two at least, of the same neurons, each once."""
+
+    def __init__(
+        self,
+        *,
+        rankings: _abc.Iterable[_builtins.str] | None = ...,
+        top: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rankings", b"rankings", "top", b"top"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareRankingsRequest: _TypeAlias = CompareRankingsRequest  # noqa: Y015
+
+@_typing.final
+class RankingComparison(_message.Message):
+    """How far rankings agree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKINGS_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    AVERAGE_OVERLAP_FIELD_NUMBER: _builtins.int
+    NEURON_VOTE_FIELD_NUMBER: _builtins.int
+    top: _builtins.int
+    """How many of the best neurons of each were compared."""
+    @_builtins.property
+    def rankings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The rankings, in the order of the request."""
+
+    @_builtins.property
+    def overlap(self) -> _common_pb2.Tensor:
+        """Share of their best neurons that two rankings have in common, FLOAT32 of shape [rankings, rankings]."""
+
+    @_builtins.property
+    def average_overlap(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Mean overlap of each with the others (AvgOverlap)."""
+
+    @_builtins.property
+    def neuron_vote(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Overlap of each with the vote of the others (NeuronVote)."""
+
+    def __init__(
+        self,
+        *,
+        rankings: _abc.Iterable[_builtins.str] | None = ...,
+        top: _builtins.int = ...,
+        overlap: _common_pb2.Tensor | None = ...,
+        average_overlap: _abc.Iterable[_builtins.float] | None = ...,
+        neuron_vote: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["overlap", b"overlap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["average_overlap", b"average_overlap", "neuron_vote", b"neuron_vote", "overlap", b"overlap", "rankings", b"rankings", "top", b"top"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankingComparison: _TypeAlias = RankingComparison  # noqa: Y015
+
+@_typing.final
+class FindRedundantNeuronsRequest(_message.Message):
+    """Asks for groups of neurons that say the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVATION_SET_FIELD_NUMBER: _builtins.int
+    SITES_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    RANKING_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    activation_set: _builtins.str
+    """"activationSets/x"."""
+    threshold: _builtins.float
+    """Neurons join while the average distance 1 − |ρ| of their groups is not above it, above 0 to 1; 0: 0.3."""
+    seed: _builtins.int
+    """Seed of the choice of one neuron a cluster."""
+    ranking: _builtins.str
+    """"rankings/x", of the same model: keep its best neuron of each cluster instead of a random one, among the neurons of
+    the ranking; not together with `sites`. Empty: random.
+    """
+    request_id: _builtins.str
+    """As in RankNeuronsRequest."""
+    @_builtins.property
+    def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only the neurons of these sites ("layers.*.residual" allowed); none: all of the set."""
+
+    def __init__(
+        self,
+        *,
+        activation_set: _builtins.str = ...,
+        sites: _abc.Iterable[_builtins.str] | None = ...,
+        threshold: _builtins.float = ...,
+        seed: _builtins.int = ...,
+        ranking: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_set", b"activation_set", "ranking", b"ranking", "request_id", b"request_id", "seed", b"seed", "sites", b"sites", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindRedundantNeuronsRequest: _TypeAlias = FindRedundantNeuronsRequest  # noqa: Y015
+
+@_typing.final
+class Redundancy(_message.Message):
+    """Groups of neurons that say the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVATION_SET_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
+    INDEPENDENT_FIELD_NUMBER: _builtins.int
+    NEURON_COUNT_FIELD_NUMBER: _builtins.int
+    REDUNDANT_SHARE_FIELD_NUMBER: _builtins.int
+    activation_set: _builtins.str
+    """The activation set."""
+    neuron_count: _builtins.int
+    """Number of neurons."""
+    redundant_share: _builtins.float
+    """Share of the neurons that can be left out."""
+    @_builtins.property
+    def clusters(self) -> _containers.RepeatedCompositeFieldContainer[Global___NeuronCluster]:
+        """The clusters of two neurons or more, largest first."""
+
+    @_builtins.property
+    def independent(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Neurons]:
+        """One neuron of each cluster and all that are alone, in the order of the set: what remains without the redundant
+        ones, by site.
+        """
+
+    def __init__(
+        self,
+        *,
+        activation_set: _builtins.str = ...,
+        clusters: _abc.Iterable[Global___NeuronCluster] | None = ...,
+        independent: _abc.Iterable[_common_pb2.Neurons] | None = ...,
+        neuron_count: _builtins.int = ...,
+        redundant_share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_set", b"activation_set", "clusters", b"clusters", "independent", b"independent", "neuron_count", b"neuron_count", "redundant_share", b"redundant_share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Redundancy: _TypeAlias = Redundancy  # noqa: Y015
+
+@_typing.final
+class NeuronCluster(_message.Message):
+    """Neurons that say the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEURONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def neurons(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Neurons]:
+        """The neurons, by site."""
+
+    def __init__(
+        self,
+        *,
+        neurons: _abc.Iterable[_common_pb2.Neurons] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["neurons", b"neurons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NeuronCluster: _TypeAlias = NeuronCluster  # noqa: Y015
+
+@_typing.final
 class TopWordsRequest(_message.Message):
     """Asks for the words that drive neurons."""
 

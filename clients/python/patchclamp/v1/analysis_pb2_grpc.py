@@ -95,6 +95,16 @@ class AnalysisServiceStub(object):
                 request_serializer=patchclamp_dot_v1_dot_analysis__pb2.DeleteProbeRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.CompareRankings = channel.unary_unary(
+                '/patchclamp.v1.AnalysisService/CompareRankings',
+                request_serializer=patchclamp_dot_v1_dot_analysis__pb2.CompareRankingsRequest.SerializeToString,
+                response_deserializer=patchclamp_dot_v1_dot_analysis__pb2.RankingComparison.FromString,
+                _registered_method=True)
+        self.FindRedundantNeurons = channel.unary_unary(
+                '/patchclamp.v1.AnalysisService/FindRedundantNeurons',
+                request_serializer=patchclamp_dot_v1_dot_analysis__pb2.FindRedundantNeuronsRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
         self.TopWords = channel.unary_unary(
                 '/patchclamp.v1.AnalysisService/TopWords',
                 request_serializer=patchclamp_dot_v1_dot_analysis__pb2.TopWordsRequest.SerializeToString,
@@ -186,6 +196,20 @@ class AnalysisServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareRankings(self, request, context):
+        """How far rankings of the same neurons agree.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindRedundantNeurons(self, request, context):
+        """Neurons that say the same, grouped by their correlation. The response is a Redundancy, which the operation keeps.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TopWords(self, request, context):
         """The word types that drive each of some neurons most. Cancelling the call stops the work.
         """
@@ -250,6 +274,16 @@ def add_AnalysisServiceServicer_to_server(servicer, server):
                     servicer.DeleteProbe,
                     request_deserializer=patchclamp_dot_v1_dot_analysis__pb2.DeleteProbeRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'CompareRankings': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareRankings,
+                    request_deserializer=patchclamp_dot_v1_dot_analysis__pb2.CompareRankingsRequest.FromString,
+                    response_serializer=patchclamp_dot_v1_dot_analysis__pb2.RankingComparison.SerializeToString,
+            ),
+            'FindRedundantNeurons': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindRedundantNeurons,
+                    request_deserializer=patchclamp_dot_v1_dot_analysis__pb2.FindRedundantNeuronsRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
             ),
             'TopWords': grpc.unary_unary_rpc_method_handler(
                     servicer.TopWords,
@@ -557,6 +591,60 @@ class AnalysisService(object):
             '/patchclamp.v1.AnalysisService/DeleteProbe',
             patchclamp_dot_v1_dot_analysis__pb2.DeleteProbeRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareRankings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchclamp.v1.AnalysisService/CompareRankings',
+            patchclamp_dot_v1_dot_analysis__pb2.CompareRankingsRequest.SerializeToString,
+            patchclamp_dot_v1_dot_analysis__pb2.RankingComparison.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindRedundantNeurons(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchclamp.v1.AnalysisService/FindRedundantNeurons',
+            patchclamp_dot_v1_dot_analysis__pb2.FindRedundantNeuronsRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,10 @@ class AnalysisServiceStub:
     """Lists the probes, ordered by name."""
     DeleteProbe: _grpc.UnaryUnaryMultiCallable[_analysis_pb2.DeleteProbeRequest, _empty_pb2.Empty]
     """Removes a probe."""
+    CompareRankings: _grpc.UnaryUnaryMultiCallable[_analysis_pb2.CompareRankingsRequest, _analysis_pb2.RankingComparison]
+    """How far rankings of the same neurons agree."""
+    FindRedundantNeurons: _grpc.UnaryUnaryMultiCallable[_analysis_pb2.FindRedundantNeuronsRequest, _operations_pb2.Operation]
+    """Neurons that say the same, grouped by their correlation. The response is a Redundancy, which the operation keeps."""
     TopWords: _grpc.UnaryUnaryMultiCallable[_analysis_pb2.TopWordsRequest, _analysis_pb2.TopWordsResponse]
     """The word types that drive each of some neurons most. Cancelling the call stops the work."""
 
@@ -98,6 +102,10 @@ class AnalysisServiceAsyncStub(AnalysisServiceStub):
     """Lists the probes, ordered by name."""
     DeleteProbe: _aio.UnaryUnaryMultiCallable[_analysis_pb2.DeleteProbeRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Removes a probe."""
+    CompareRankings: _aio.UnaryUnaryMultiCallable[_analysis_pb2.CompareRankingsRequest, _analysis_pb2.RankingComparison]  # type: ignore[assignment]
+    """How far rankings of the same neurons agree."""
+    FindRedundantNeurons: _aio.UnaryUnaryMultiCallable[_analysis_pb2.FindRedundantNeuronsRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Neurons that say the same, grouped by their correlation. The response is a Redundancy, which the operation keeps."""
     TopWords: _aio.UnaryUnaryMultiCallable[_analysis_pb2.TopWordsRequest, _analysis_pb2.TopWordsResponse]  # type: ignore[assignment]
     """The word types that drive each of some neurons most. Cancelling the call stops the work."""
 
@@ -196,6 +204,22 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Removes a probe."""
+
+    @_abc_1.abstractmethod
+    def CompareRankings(
+        self,
+        request: _analysis_pb2.CompareRankingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_analysis_pb2.RankingComparison, _abc.Awaitable[_analysis_pb2.RankingComparison]]:
+        """How far rankings of the same neurons agree."""
+
+    @_abc_1.abstractmethod
+    def FindRedundantNeurons(
+        self,
+        request: _analysis_pb2.FindRedundantNeuronsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Neurons that say the same, grouped by their correlation. The response is a Redundancy, which the operation keeps."""
 
     @_abc_1.abstractmethod
     def TopWords(
