@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from typing import NamedTuple
 
 from patchclamp import AsyncClient, CorpusSource
 
@@ -22,8 +23,15 @@ SHARE, NEW, USERS = 0.25, 64, (1, 4)
 MODEL, OTHER = "models/smollm2-135m", "models/minilm-l6"
 
 
-async def _between_tokens(client: AsyncClient, work: list[Job]) -> float:
-    """Median seconds from a token to the next, over users who generate at once."""
+class Gaps(NamedTuple):
+    """Seconds between tokens."""
+
+    median: float
+    mean: float
+
+
+async def _between_tokens(client: AsyncClient, work: list[Job]) -> Gaps:
+    """Seconds from a token to the next, over users who generate at once."""
 
     async def user(job: Job) -> list[float]:
         arrived = [
@@ -31,8 +39,8 @@ async def _between_tokens(client: AsyncClient, work: list[Job]) -> float:
         ]
         return [after - before for before, after in pairwise(arrived)]
 
-    found = await asyncio.gather(*map(user, work))
-    return statistics.median(gap for gaps in found for gap in gaps)
+    gaps = [gap for found in await asyncio.gather(*map(user, work)) for gap in found]
+    return Gaps(statistics.median(gaps), statistics.mean(gaps))
 
 
 @asynccontextmanager
@@ -56,25 +64,24 @@ async def _measure(address: str, users: int, count: int) -> None:
             source = CorpusSource.sentences([text.split() for text in sentences(size)])
             names[model] = (await client.corpora.upload(source)).name
 
-        async def beside(model: str) -> float:
+        async def beside(model: str) -> Gaps:
             async with _creation(client, names[model], model):
                 return await _between_tokens(client, work)
 
-        ways: dict[str, Callable[[], Awaitable[float]]] = {
+        ways: dict[str, Callable[[], Awaitable[Gaps]]] = {
             "alone": lambda: _between_tokens(client, work),
             "same": lambda: beside(MODEL),
             "other": lambda: beside(OTHER),
         }
         await ways["alone"]()
-        gaps: dict[str, list[float]] = {name: [] for name in ways}
+        gaps: dict[str, list[Gaps]] = {name: [] for name in ways}
         for number in range(count):
             for name in ways if number % 2 == 0 else reversed(ways):
                 gaps[name].append(await ways[name]())
-    ratios = {name: statistics.median(a / b for a, b in zip(gaps[name], gaps["alone"], strict=True)) for name in ways}
-    console.print(
-        f"  {users} users   {ratios['same']:.2f}× beside a set of the same model, {ratios['other']:.2f}× beside one of "
-        f"another   ({1000 * statistics.median(gaps['alone']):.0f} ms alone)"
-    )
+    for name, shown in (("same", "a set of the same model"), ("other", "a set of another model")):
+        pairs = list(zip(gaps[name], gaps["alone"], strict=True))
+        median, mean = (statistics.median(a[k] / b[k] for a, b in pairs) for k in (0, 1))
+        console.print(f"  {users} users beside {shown:23}   {median:.2f}× the median time, {mean:.2f}× the mean")
 
 
 def run(count: int = 5) -> None:

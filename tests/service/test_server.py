@@ -28,13 +28,14 @@ from patchclamp.v1 import intervention_pb2 as v1
 from patchclamp.v1 import models_pb2 as models
 from patchclamp.v1.common_pb2 import Neurons
 from patchclamp_service.database import Database
+from patchclamp_service.jobs import Jobs
 from patchclamp_service.library import Library
 from patchclamp_service.metrics import Metrics
 from patchclamp_service.server import SERVICES, Server, assemble, serve
 from patchclamp_service.servicers.registry import Registry, State
 from patchclamp_service.settings import Settings, load_settings
 
-from tests.service.work import Work, metadata
+from tests.service.work import metadata
 from tests.tiny import save_tiny
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -273,9 +274,8 @@ async def test_operations_are_taken_on_before_health_says_serving(
 
     monkeypatch.setattr(Server, "show", shown)
     data_dir = directory.parent / "left"
-    left = Work()
     with closing(Database.open(data_dir)) as database:
-        jobs = left.jobs(database)
+        jobs = Jobs(database)
         await jobs.resume()
         name = (await jobs.start("CreateActivationSet", Neurons(), target="activationSets/a")).name
         await jobs.close()
