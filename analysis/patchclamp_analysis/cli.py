@@ -1,4 +1,4 @@
-"""The command line: `patchclamp-analysis`. Each group of commands is a module `cli_….py` and a line in `_app`."""
+"""The command line: `patchclamp-analysis`. Each group of commands is a module in `commands` and a line in `_app`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _app() -> typer.Typer:
-    from .cli_convert import convert
-    from .cli_evaluation import compare, evaluate
-    from .cli_extract import extract, merge_shards
-    from .cli_methods import methods, rank
-    from .cli_neurons import clusters, top_words
-    from .cli_sets import show
+    from .commands.convert import convert
+    from .commands.evaluation import compare, evaluate
+    from .commands.extract import extract, merge_shards
+    from .commands.methods import methods, rank
+    from .commands.neurons import clusters, top_words
+    from .commands.sets import show
 
     app = typer.Typer(
         help="Analyse the neurons of language models, offline: no server is asked.",

@@ -13,7 +13,7 @@ import numpy as np
 
 from .errors import BadData
 from .evaluation.reports import Comparison
-from .whole_files import write_whole
+from .files.whole_files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

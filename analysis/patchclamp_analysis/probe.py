@@ -11,13 +11,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .data import Data
+from .data.neurons import Neurons, Site
+from .data.rows import Data
+from .data.scaling import Scaling
 from .errors import BadData
-from .losses import cross_entropy, squared_error
-from .neurons import Neurons, Site
+from .files.whole_files import write_whole
+from .methods.losses import cross_entropy, squared_error
 from .progress import QUIET, Progress
-from .scaling import Scaling
-from .whole_files import write_whole
 
 __all__ = ["Probe", "ProbeScores"]
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .data.neurons import Neurons, Site
 from .errors import BadData
-from .neurons import Neurons, Site
-from .whole_files import write_whole
+from .files.whole_files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd

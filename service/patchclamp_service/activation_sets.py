@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from patchclamp.v1 import activations_pb2
-from patchclamp_analysis.activation_sets import ActivationSet
 from patchclamp_analysis.errors import BadData
-from patchclamp_analysis.set_layout import SetDescription
-from patchclamp_analysis.statistics import Statistics
+from patchclamp_analysis.sets.activation_sets import ActivationSet
+from patchclamp_analysis.sets.set_layout import SetDescription
+from patchclamp_analysis.sets.statistics import Statistics
 
 from patchclamp_service.downloads import file_chunks
 from patchclamp_service.engine.errors import DigestMismatch, NotFound

@@ -9,7 +9,7 @@ from typing import TypeVar
 from google.protobuf import struct_pb2
 from patchclamp.v1 import activations_pb2
 from patchclamp_analysis.errors import BadData
-from patchclamp_analysis.methods import METHODS, Method, RankingMethod, build
+from patchclamp_analysis.methods import RANKING_METHODS, Method, RankingMethod, build
 
 from patchclamp_service.analysis_messages import plain_values
 from patchclamp_service.engine.errors import InvalidRequest, Unsupported
@@ -24,10 +24,10 @@ _PATTERN = re.compile(r"(?:encoder\.|decoder\.)?layers\.\*\.\w+")
 
 def method_named(name: str) -> type[RankingMethod]:
     """The method of that name."""
-    if name not in METHODS:
-        text = f"method: there is no method {name!r}{nearest(name, METHODS)}"
+    if name not in RANKING_METHODS:
+        text = f"method: there is no method {name!r}{nearest(name, RANKING_METHODS)}"
         raise InvalidRequest(text, reason="UNKNOWN_METHOD", field="method")
-    return METHODS[name]
+    return RANKING_METHODS[name]
 
 
 def built(method: type[M], parameters: struct_pb2.Struct) -> M:

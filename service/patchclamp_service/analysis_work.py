@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from patchclamp_analysis.activation_sets import ActivationSet
 from patchclamp_analysis.data import Data
+from patchclamp_analysis.data.neurons import Neurons
 from patchclamp_analysis.errors import BadData
 from patchclamp_analysis.methods import RankingMethod
 from patchclamp_analysis.methods.correlation_clusters import CorrelationClusters
 from patchclamp_analysis.methods.linear_probe import LinearProbe
-from patchclamp_analysis.neurons import Neurons
+from patchclamp_analysis.methods.top_words import NeuronWords, TopWords
 from patchclamp_analysis.probe import Probe
 from patchclamp_analysis.progress import Progress
 from patchclamp_analysis.results import Ranking
-from patchclamp_analysis.top_words import NeuronWords, TopWords
+from patchclamp_analysis.sets.activation_sets import ActivationSet
 
 from patchclamp_service.engine.errors import DigestMismatch
 from patchclamp_service.staging import disk_space

@@ -21,9 +21,9 @@ from typing import TypeVar
 
 import structlog
 from patchclamp.v1 import corpora_pb2
-from patchclamp_analysis.corpus import Corpus, CorpusSummary, Sentence
-from patchclamp_analysis.durable_files import sync_directory
+from patchclamp_analysis.corpora.corpus import Corpus, CorpusSummary, Sentence
 from patchclamp_analysis.errors import BadData
+from patchclamp_analysis.files.durable_files import sync_directory
 
 from patchclamp_service.corpus_messages import corpus_message, sentence_message
 from patchclamp_service.corpus_writing import CorpusWriter

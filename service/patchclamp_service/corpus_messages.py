@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from patchclamp.v1 import corpora_pb2
-from patchclamp_analysis.annotation import (
+from patchclamp_analysis.corpora.annotation import (
     Affix,
     Casing,
     CasingKind,
@@ -19,9 +19,9 @@ from patchclamp_analysis.annotation import (
     WordTest,
     annotate,
 )
-from patchclamp_analysis.corpus import Content, Corpus, CorpusSummary, Layer, Level, Sentence
-from patchclamp_analysis.corpus_files import Format
-from patchclamp_analysis.sampling import balanced, split
+from patchclamp_analysis.corpora.corpus import Content, Corpus, CorpusSummary, Layer, Level, Sentence
+from patchclamp_analysis.corpora.files import Format
+from patchclamp_analysis.corpora.sampling import balanced, split
 
 __all__ = ["FORMATS", "LEVELS", "annotated", "corpus_message", "sampled", "sentence_message"]
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from patchclamp.v1 import corpora_pb2
-from patchclamp_analysis.corpus_files import Column, CorpusFiles, Source
+from patchclamp_analysis.corpora.files import Column, CorpusFiles, Source
 from patchclamp_analysis.errors import BadData
 
 from patchclamp_service.corpora import Corpora, NewCorpus

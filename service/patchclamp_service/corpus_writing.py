@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from patchclamp_analysis.corpus import CorpusSummary, Sentence, write_corpus
+from patchclamp_analysis.corpora.corpus import CorpusSummary, Sentence, write_corpus
 
 from patchclamp_service.own_thread import OwnThread
 from patchclamp_service.progress import JobContext

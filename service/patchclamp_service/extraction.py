@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from patchclamp_analysis.activation_sets import ActivationSet
-from patchclamp_analysis.activation_writer import ActivationSetWriter, Finished
-from patchclamp_analysis.corpus import Corpus
+from patchclamp_analysis.corpora.corpus import Corpus
 from patchclamp_analysis.errors import BadData
 from patchclamp_analysis.errors import Busy as AnalysisBusy
-from patchclamp_analysis.set_layout import RowBlock
+from patchclamp_analysis.sets.activation_sets import ActivationSet
+from patchclamp_analysis.sets.activation_writer import ActivationSetWriter, Finished
+from patchclamp_analysis.sets.set_layout import RowBlock
 
 from patchclamp_service.chunks import Answer, answers, cut
 from patchclamp_service.engine.errors import Busy, InvalidRequest

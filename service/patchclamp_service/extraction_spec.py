@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from patchclamp_analysis.corpus import Content, Corpus, Level, Sentence
-from patchclamp_analysis.row_selection import RowFilter
-from patchclamp_analysis.set_layout import SetDescription
+from patchclamp_analysis.corpora.corpus import Content, Corpus, Level, Sentence
+from patchclamp_analysis.sets.row_selection import RowFilter
+from patchclamp_analysis.sets.set_layout import SetDescription
 
 from patchclamp_service.engine.errors import EngineFailure, InvalidRequest
 from patchclamp_service.engine.requests import (

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from google.protobuf import json_format
 from patchclamp.v1 import activations_pb2
-from patchclamp_analysis.corpus import Corpus
+from patchclamp_analysis.corpora.corpus import Corpus
 from patchclamp_analysis.errors import AnalysisError, BadData
-from patchclamp_analysis.extractors import Extraction, Extractor, ModelChoice, Report, Written
+from patchclamp_analysis.extraction.extractors import Extraction, Extractor, ModelChoice, Report, Written
 
 from patchclamp_service.checks import check
 from patchclamp_service.engine.errors import InvalidRequest, PatchclampError, Unsupported

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
-from patchclamp_analysis.activation_writer import RowBlock
-from patchclamp_analysis.corpus import Corpus, Layer
-from patchclamp_analysis.row_selection import RowFilter, RowSelection, Unit
-from patchclamp_analysis.sentences import Level, Sentence
+from patchclamp_analysis.corpora.corpus import Corpus, Layer
+from patchclamp_analysis.corpora.sentences import Level, Sentence
+from patchclamp_analysis.sets.activation_writer import RowBlock
+from patchclamp_analysis.sets.row_selection import RowFilter, RowSelection, Unit
 
 from patchclamp_service.engine.errors import InvalidRequest
 from patchclamp_service.engine.requests import Pooling, TokenRows

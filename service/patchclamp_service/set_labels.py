@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from patchclamp_analysis.set_layout import SetDescription
+from patchclamp_analysis.sets.set_layout import SetDescription
 
 from patchclamp_service.engine.errors import InvalidRequest
 from patchclamp_service.engine.requests import ModelInfo

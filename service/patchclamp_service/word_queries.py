@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from patchclamp.v1 import activations_pb2, analysis_pb2
-from patchclamp_analysis.top_words import NeuronWords, TopWords
+from patchclamp_analysis.methods.top_words import NeuronWords, TopWords
 
 from patchclamp_service import analysis_work
 from patchclamp_service.activation_sets import ActivationSets

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hypothesis import strategies as st
-from patchclamp_analysis.corpus import Sentence
+from patchclamp_analysis.corpora.corpus import Sentence
 
 __all__ = ["corpora", "labels", "temporary_directory", "words"]
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from patchclamp_analysis.activation_writer import ActivationSetWriter, Finished
-from patchclamp_analysis.element_types import ELEMENT_TYPES, widened
-from patchclamp_analysis.set_layout import RowBlock, SetDescription
+from patchclamp_analysis.sets.activation_writer import ActivationSetWriter, Finished
+from patchclamp_analysis.sets.element_types import ELEMENT_TYPES, widened
+from patchclamp_analysis.sets.set_layout import RowBlock, SetDescription
 
 __all__ = ["Example", "example", "examples", "write"]
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from patchclamp_analysis.data import Data
+from patchclamp_analysis.data.neurons import Neurons, Site
 from patchclamp_analysis.errors import BadData
 from patchclamp_analysis.methods.linear_probe import LinearProbe
-from patchclamp_analysis.neurons import Neurons, Site
 from patchclamp_analysis.probe import Probe
 from scipy.stats import pearsonr, spearmanr
 

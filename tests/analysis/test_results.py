@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patchclamp_analysis.data.neurons import Neurons, Site
 from patchclamp_analysis.errors import BadData
-from patchclamp_analysis.methods import METHODS
-from patchclamp_analysis.neurons import Neurons, Site
+from patchclamp_analysis.methods import RANKING_METHODS
 from patchclamp_analysis.results import Ranking, ScoredNeuron
 
 from tests.analysis.methods.planted import method, planted
@@ -96,7 +96,7 @@ def test_saved_and_loaded(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["ranking.npz"]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", RANKING_METHODS)
 def test_every_method_s_ranking_is_saved_and_loaded(tmp_path, name):
     made = method(name).rank(planted())
     made.save(tmp_path / "ranking.npz")

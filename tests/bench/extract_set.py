@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 import h5py
 import numpy as np
 from patchclamp import AsyncClient, CorpusSource
-from patchclamp_analysis.activation_sets import ActivationSet
-from patchclamp_analysis.corpus import Sentence, write_corpus
+from patchclamp_analysis.corpora.corpus import Sentence, write_corpus
+from patchclamp_analysis.sets.activation_sets import ActivationSet
 from patchclamp_service.engine.engine import Engine
 from patchclamp_service.engine.model import ModelSpec, load_model
 from patchclamp_service.engine.sites import build_site_map

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from patchclamp_analysis.data import Data
-from patchclamp_analysis.methods import METHODS, build
+from patchclamp_analysis.methods import RANKING_METHODS, build
 from patchclamp_analysis.methods.linear_probe import LinearProbe
 from patchclamp_analysis.methods.weight_order import entering_mass
 
@@ -59,7 +59,7 @@ class Comparison:
 
 
 def _rank(name: str, **parameters: object) -> Callable[[Data], object]:
-    return lambda data: build(METHODS[name], parameters).rank(data)
+    return lambda data: build(RANKING_METHODS[name], parameters).rank(data)
 
 
 def _gaussian(x: NDArray[np.float32], y: NDArray[np.int64]) -> object:

@@ -9,8 +9,8 @@ from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
-from patchclamp_analysis.clusters import Clusters
 from patchclamp_analysis.data import Data
+from patchclamp_analysis.methods.clusters import Clusters
 from patchclamp_analysis.methods.correlation_clusters import CorrelationClusters
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from patchclamp_analysis.activation_sets import ActivationSet
 from patchclamp_analysis.cli import main as analysis
 from patchclamp_analysis.data import Data
 from patchclamp_analysis.evaluation import Comparison, Evaluation, RankingEvaluation, compare_rankings
 from patchclamp_analysis.evaluation.classes import ClassNeed, neurons_needed
-from patchclamp_analysis.methods import METHODS
+from patchclamp_analysis.methods import RANKING_METHODS
 from patchclamp_analysis.results import Ranking
+from patchclamp_analysis.sets.activation_sets import ActivationSet
 
 from tests.bench.harness import CACHE, console
 
@@ -45,7 +45,7 @@ OPEN = frozenset({"ADJ", "ADV", "INTJ", "NOUN", "PROPN", "VERB"})
 
 
 def main() -> None:
-    methods = tuple(name for name in sys.argv[1:] if name in METHODS) or FAST
+    methods = tuple(name for name in sys.argv[1:] if name in RANKING_METHODS) or FAST
     for model in [name for name in sys.argv[1:] if name in MODELS] or list(MODELS):
         plan = MODELS[model]
         with (
@@ -90,7 +90,7 @@ def _section(model: str, train: Data, test: Data, methods: Sequence[str], layers
     rankings = []
     for name in methods:
         console.print(f"{model}: {name}")
-        rankings.append(METHODS[name]().rank(train))
+        rankings.append(RANKING_METHODS[name]().rank(train))
     console.print(f"{model}: probes")
     comparison = compare_rankings(rankings, train, test, Evaluation(seeds=MODELS[model].seeds))
     by_class = next((ranking for ranking in rankings if ranking.method == "linear_probe"), rankings[0])

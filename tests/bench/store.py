@@ -13,8 +13,8 @@ from statistics import median
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from patchclamp_analysis.activation_sets import ActivationSet
-from patchclamp_analysis.activation_writer import ActivationSetWriter, RowBlock, SetDescription
+from patchclamp_analysis.sets.activation_sets import ActivationSet
+from patchclamp_analysis.sets.activation_writer import ActivationSetWriter, RowBlock, SetDescription
 
 from tests.bench.harness import console, median_ratio, rounds
 

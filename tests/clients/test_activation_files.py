@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from patchclamp import ActivationSetFile
-from patchclamp_analysis.activation_writer import ActivationSetWriter, RowBlock, SetDescription
+from patchclamp_analysis.sets.activation_writer import ActivationSetWriter, RowBlock, SetDescription
 
 SITES = (("layers.0.mlp", 3), ("module:a/b.output", 2))
 WORDS = ("The", "ü/nurse", "said", "that", "so")

@@ -22,8 +22,8 @@ from patchclamp.v1 import activations_pb2 as v1
 from patchclamp.v1 import activations_pb2_grpc, common_pb2, corpora_pb2, corpora_pb2_grpc, inference_pb2_grpc
 from patchclamp.v1 import inference_pb2 as inference
 from patchclamp.v1 import intervention_pb2 as edits
-from patchclamp_analysis.activation_sets import ActivationSet
 from patchclamp_analysis.errors import BadData
+from patchclamp_analysis.sets.activation_sets import ActivationSet
 
 from tests.e2e.conftest import COMMAND
 from tests.tiny import save_tiny

@@ -16,11 +16,11 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from patchclamp_analysis.activation_sets import ActivationSet
-from patchclamp_analysis.corpus import Corpus, Sentence, write_corpus
-from patchclamp_analysis.extractors import Extraction, Extractor, ModelChoice, find_extractor
-from patchclamp_analysis.ray_extract import ShardWorker
-from patchclamp_analysis.shards import Shard, ShardFolder, cut
+from patchclamp_analysis.corpora.corpus import Corpus, Sentence, write_corpus
+from patchclamp_analysis.extraction.extractors import Extraction, Extractor, ModelChoice, find_extractor
+from patchclamp_analysis.extraction.ray_extract import ShardWorker
+from patchclamp_analysis.extraction.shards import Shard, ShardFolder, cut
+from patchclamp_analysis.sets.activation_sets import ActivationSet
 
 from tests.tiny import save_tiny
 

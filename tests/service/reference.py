@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from patchclamp_analysis.activation_sets import ActivationSet
-from patchclamp_analysis.corpus import Corpus, Sentence, write_corpus
+from patchclamp_analysis.corpora.corpus import Corpus, Sentence, write_corpus
+from patchclamp_analysis.sets.activation_sets import ActivationSet
 from patchclamp_service.engine.model import LoadedModel
 from torch import Tensor
 

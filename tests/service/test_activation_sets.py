@@ -19,7 +19,7 @@ from patchclamp.v1 import activations_pb2 as v1
 from patchclamp.v1 import activations_pb2_grpc, common_pb2, corpora_pb2, corpora_pb2_grpc, inference_pb2_grpc
 from patchclamp.v1 import inference_pb2 as inference
 from patchclamp.v1 import intervention_pb2 as edits
-from patchclamp_analysis.activation_sets import ActivationSet
+from patchclamp_analysis.sets.activation_sets import ActivationSet
 
 from tests.service.test_server import refused, running
 from tests.tiny import save_tiny

@@ -23,10 +23,10 @@ from patchclamp.v1 import analysis_pb2_grpc, common_pb2
 from patchclamp.v1 import inference_pb2 as inference
 from patchclamp.v1 import intervention_pb2 as edits
 from patchclamp_analysis.data import Data
-from patchclamp_analysis.methods import METHODS
+from patchclamp_analysis.methods import METHODS, RANKING_METHODS
 from patchclamp_analysis.methods.correlation_clusters import CorrelationClusters
+from patchclamp_analysis.methods.top_words import TopWords
 from patchclamp_analysis.probe import Probe
-from patchclamp_analysis.top_words import TopWords
 
 from tests.service.test_activation_sets import Client
 from tests.service.test_server import refused, running
@@ -149,7 +149,7 @@ async def test_the_methods_are_those_of_the_library(client: Analyst) -> None:
 @pytest.mark.parametrize("method", ["probeless", "mean_select"])
 async def test_a_ranking_is_what_the_library_finds(client: Analyst, data: Data, method: str) -> None:
     ranking = await client.ranked(method, top=7)
-    wanted = METHODS[method]().rank(data)
+    wanted = RANKING_METHODS[method]().rank(data)
     assert [(each.site, each.index) for each in ranking.neurons] == [(n.site, n.index) for n in wanted.top(7)]
     np.testing.assert_allclose([each.score for each in ranking.neurons], [n.score for n in wanted.top(7)], rtol=1e-5)
     assert [each.label for each in ranking.classes] == list(wanted.classes)
@@ -191,7 +191,7 @@ async def test_the_best_neurons_can_be_ablated(client: Analyst) -> None:
 
 async def test_exports_hold_all_scores(client: Analyst, data: Data) -> None:
     ranking = await client.ranked(top=1)
-    wanted = METHODS["probeless"]().rank(data)
+    wanted = RANKING_METHODS["probeless"]().rank(data)
     rows = list(csv.reader(io.StringIO(await client.exported(ranking.name, v1.RANKING_FORMAT_CSV))))
     assert rows[0] == ["site", "index", "score", *(f"score {name}" for name in wanted.classes)]
     assert [(site, int(index)) for site, index, *_ in rows[1:]] == [
@@ -419,7 +419,7 @@ async def test_how_far_rankings_agree(client: Analyst, data: Data) -> None:
     methods = ["probeless", "mean_select", "iou"]
     names = [(await client.ranked(method, ranking_id=f"c-{number}")).name for number, method in enumerate(methods)]
     found = await client.analysis.CompareRankings(v1.CompareRankingsRequest(rankings=names, top=8))
-    best = [{(n.site, n.index) for n in METHODS[method]().rank(data).top(8)} for method in methods]
+    best = [{(n.site, n.index) for n in RANKING_METHODS[method]().rank(data).top(8)} for method in methods]
     overlap = np.frombuffer(found.overlap.data, "<f4").reshape(3, 3)
     np.testing.assert_allclose(overlap, [[len(one & other) / 8 for other in best] for one in best])
     np.testing.assert_allclose(found.average_overlap, (overlap.sum(axis=1) - 1) / 2, rtol=1e-6)
@@ -468,7 +468,7 @@ async def test_redundant_neurons_are_those_of_the_library(client: Analyst, data:
     kept = [(n.site, i) for n in redundancy.independent for i in n.indices]
     assert kept == [(neurons[place].site, neurons[place].index) for place in wanted.independent(seed=3)]
     ranking = await client.ranked(ranking_id="keeps")
-    best = METHODS["probeless"]().rank(data)
+    best = RANKING_METHODS["probeless"]().rank(data)
     chosen = await found(ranking=ranking.name)
     kept = [(n.site, i) for n in chosen.independent for i in n.indices]
     assert kept == [(neurons[place].site, neurons[place].index) for place in wanted.independent(best)]

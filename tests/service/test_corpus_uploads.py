@@ -14,8 +14,8 @@ import grpc
 import pytest
 import pytest_asyncio
 from patchclamp.v1 import corpora_pb2 as v1
-from patchclamp_analysis.corpus import Sentence, write_corpus
-from patchclamp_analysis.corpus_files import CorpusFiles, Format, Source
+from patchclamp_analysis.corpora.corpus import Sentence, write_corpus
+from patchclamp_analysis.corpora.files import CorpusFiles, Format, Source
 
 from tests.service.corpus_server import (
     FILES,

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from patchclamp_analysis.activation_sets import ActivationSet
-from patchclamp_analysis.corpus import Corpus, Sentence, write_corpus
+from patchclamp_analysis.corpora.corpus import Corpus, Sentence, write_corpus
 from patchclamp_analysis.errors import BadData
-from patchclamp_analysis.row_selection import RowFilter, RowSelection, Unit
+from patchclamp_analysis.sets.activation_sets import ActivationSet
+from patchclamp_analysis.sets.row_selection import RowFilter, RowSelection, Unit
 from patchclamp_service.chunks import cut
 from patchclamp_service.engine.errors import InvalidRequest, PatchclampError
 from patchclamp_service.engine.requests import (

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from patchclamp_analysis.activation_sets import ActivationSet
-from patchclamp_analysis.corpus import Corpus, Sentence, write_corpus
+from patchclamp_analysis.corpora.corpus import Corpus, Sentence, write_corpus
 from patchclamp_analysis.errors import AnalysisError, BadData
-from patchclamp_analysis.extractors import Extraction, Extractor, ModelChoice, find_extractor
-from patchclamp_analysis.row_selection import RowFilter
+from patchclamp_analysis.extraction.extractors import Extraction, Extractor, ModelChoice, find_extractor
+from patchclamp_analysis.sets.activation_sets import ActivationSet
+from patchclamp_analysis.sets.row_selection import RowFilter
 from patchclamp_service.engine.engine import Engine
 from patchclamp_service.engine.model import ModelSpec, load_model
 from patchclamp_service.engine.sites import build_site_map

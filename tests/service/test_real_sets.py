@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from patchclamp_analysis.activation_sets import ActivationSet
+from patchclamp_analysis.sets.activation_sets import ActivationSet
 from patchclamp_service.engine.engine import Engine
 from patchclamp_service.engine.model import ModelSpec, load_model
 from patchclamp_service.engine.sites import build_site_map

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from patchclamp_analysis.corpus import Corpus, Sentence, write_corpus
-from patchclamp_analysis.row_selection import RowFilter
+from patchclamp_analysis.corpora.corpus import Corpus, Sentence, write_corpus
+from patchclamp_analysis.sets.row_selection import RowFilter
 from patchclamp_service.engine.engine import Engine
 from patchclamp_service.engine.pace import Pace
 from patchclamp_service.engine.requests import Limits, Pooling

@@ -9,13 +9,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Data
+from ..data.neurons import Neurons, Site
+from ..data.rows import Data
+from ..data.sources import Arrays
 from ..errors import BadData
 from ..methods.linear_probe import LinearProbe
-from ..neurons import Neurons, Site
 from ..probe import Probe
 from ..progress import QUIET, Progress
-from ..sources import Arrays
 from .selections import Places
 
 __all__ = ["ProbingTask", "ablation_accuracies", "gathered", "majority"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Data
+from ..data.rows import Data
 from ..methods.linear_probe import LinearProbe
 from ..progress import QUIET, Progress
 from ..results import Ranking

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..data import Data
+from ..data.rows import Data
 from ..methods.linear_probe import LinearProbe
 from ..progress import QUIET, Progress
 

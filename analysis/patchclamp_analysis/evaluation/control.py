@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Data
+from ..data.rows import Data
 from ..errors import BadData
 
 __all__ = ["control_labels", "control_task"]

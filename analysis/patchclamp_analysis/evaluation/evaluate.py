@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from ..data import Data
+from ..data.rows import Data
 from ..errors import BadData
 from ..methods.method import Method
 from ..methods.parameters import About

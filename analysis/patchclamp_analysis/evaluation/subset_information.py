@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..data import Data
+from ..data.moments import moments
+from ..data.rows import Data
 from ..methods.class_gaussians import ClassGaussians, GaussianScores
-from ..moments import moments
 from ..progress import QUIET, Progress
 from .accuracy import gathered
 from .selections import Places

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ..data import Data
+from ..data.rows import Data
 from ..methods.linear_probe import LinearProbe
 from ..probe import Probe
 from ..progress import Progress

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Data
+from ..data.rows import Data
 from ..progress import QUIET, Progress
 from ..results import Ranking
 from .method import RankingMethod

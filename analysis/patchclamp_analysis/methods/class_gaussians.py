@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Data
+from ..data.moments import Moments, moments
+from ..data.neurons import Neurons
+from ..data.rows import Data
 from ..errors import BadData
 from ..information import entropy
-from ..moments import Moments, moments
-from ..neurons import Neurons
 from ..progress import QUIET, Progress
 
 __all__ = ["ClassGaussians", "GaussianScores", "divisors", "prior_variances"]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import steps
-from ..clusters import Clusters
-from ..correlation import Standardised, correlation_stripes, correlations
-from ..data import Data
+from ..data.blocks import steps
+from ..data.correlation import Standardised, correlation_stripes, correlations
+from ..data.rows import Data
 from ..errors import BadData
 from ..progress import QUIET, Progress
-from .method import Method
+from ..tables import Tables
+from .clusters import Clusters
+from .method import Kind, TableMethod
 from .parameters import About
 
 __all__ = ["CorrelationClusters"]
@@ -25,7 +27,7 @@ _CHECK_ROWS = 256
 
 
 @dataclass(frozen=True)
-class CorrelationClusters(Method):
+class CorrelationClusters(TableMethod):
     """Groups of neurons that say the same, by agglomerative clustering of their correlations.
 
     Distances d = 1 − |ρ| (1 − ρ without `absolute`), ρ being Pearson's correlation over the rows and 0 for constant
@@ -45,9 +47,20 @@ class CorrelationClusters(Method):
     absolute: Annotated[bool, About("Whether opposite neurons are near to each other.")] = True
     linkage: Annotated[Literal["average", "complete", "single"], About("Distance of two clusters.")] = "average"
 
+    kind: ClassVar[Kind] = Kind.REDUNDANCY
     name: ClassVar[str] = "correlation_clusters"
     reference: ClassVar[str] = "Dalvi et al. 2020, Analyzing redundancy in pretrained transformer models"
     complexity: ClassVar[str] = "O(N·D² + D²), two passes"
+
+    def tables(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> Tables:
+        """Gives "neurons": the cluster of each neuron and its size. "clusters": how many there are, and how many
+        neurons can go when one of each stays.
+        """
+        import pandas as pd
+
+        found = self.cluster(self.only(datas), progress=progress)
+        summary = {"neurons": [len(found.labels)], "clusters": [len(found)], "redundant_share": [found.redundant_share]}
+        return self.answer(datas, neurons=found.to_pandas(), clusters=pd.DataFrame(summary))
 
     def cluster(self, data: Data, *, progress: Progress = QUIET) -> Clusters:
         """The clusters of the data's neurons. Labels are not looked at."""

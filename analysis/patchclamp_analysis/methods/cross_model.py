@@ -10,13 +10,13 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import steps
-from ..correlation import Standardised, correlation_stripes
-from ..data import Data
+from ..data.blocks import steps
+from ..data.correlation import Standardised, correlation_stripes
+from ..data.rows import Data
+from ..data.shared_rows import Centred, require_memory, require_same_rows, spanning
 from ..progress import QUIET, Progress
 from ..results import Ranking
-from ..shared_rows import Centred, require_memory, require_same_rows, spanning
-from .method import Method
+from .method import ComparingMethod, Kind
 from .parameters import About
 
 __all__ = ["CrossModel"]
@@ -25,7 +25,7 @@ Measure = Literal["max_corr", "min_corr", "lin_reg", "svcca"]
 
 
 @dataclass(frozen=True)
-class CrossModel(Method):
+class CrossModel(ComparingMethod):
     """Neurons that other models have too, on the same words: what several models have learned matters.
 
     X [N, D] and Y [N, D'] are the centred activations of a model and of another; x is a neuron, a column of X.
@@ -44,6 +44,7 @@ class CrossModel(Method):
     measure: Annotated[Measure, About("How a neuron is compared with other models.")] = "max_corr"
     variance: Annotated[float, About("Part of the variance that svcca keeps.", 0.01, 1.0)] = 0.99
 
+    kind: ClassVar[Kind] = Kind.UNSUPERVISED
     name: ClassVar[str] = "cross_model"
     reference: ClassVar[str] = "Bau et al. 2019; Wu et al. 2020, Similarity analysis of contextual word representations"
     complexity: ClassVar[str] = "O(N·D·D') for each pair of models, and O(D³) for lin_reg and svcca"

@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from ..data import Data
+from ..data.rows import Data
 from ..progress import QUIET, Progress
 from ..results import Ranking
-from .method import RankingMethod
+from .method import Kind, RankingMethod
 from .parameters import About
 
 __all__ = ["Dead"]
@@ -33,6 +33,7 @@ class Dead(RankingMethod):
     reference: ClassVar[str] = "Karpathy et al. 2015, Visualizing and understanding recurrent networks"
     complexity: ClassVar[str] = "O(N·D), one pass"
 
+    kind: ClassVar[Kind] = Kind.UNSUPERVISED
     supervised: ClassVar[bool] = False
 
     def rank(self, data: Data, *, progress: Progress = QUIET) -> Ranking:

@@ -7,11 +7,11 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from ..data import Data
-from ..moments import moments
+from ..data.moments import moments
+from ..data.rows import Data
 from ..progress import QUIET, Progress
 from ..results import Ranking
-from .method import RankingMethod
+from .method import Kind, RankingMethod
 from .parameters import About
 
 __all__ = ["DistanceFromMean"]
@@ -34,6 +34,7 @@ class DistanceFromMean(RankingMethod):
     reference: ClassVar[str] = "Dalvi et al. 2019, NeuroX: a toolkit for analyzing individual neurons"
     complexity: ClassVar[str] = "O(N·D), two passes"
 
+    kind: ClassVar[Kind] = Kind.UNSUPERVISED
     supervised: ClassVar[bool] = False
 
     def rank(self, data: Data, *, progress: Progress = QUIET) -> Ranking:

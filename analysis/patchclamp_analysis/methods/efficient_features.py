@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..clusters import Clusters
-from ..data import Data
-from ..neurons import Neurons
+from ..data.neurons import Neurons
+from ..data.rows import Data
 from ..progress import QUIET, Progress
+from ..tables import Tables
+from .clusters import Clusters
 from .correlation_clusters import CorrelationClusters
 from .layer_selector import LayerSelector, layers_of
 from .linear_probe import LinearProbe
-from .method import Method, RankingMethod
+from .method import Kind, RankingMethod, TableMethod
 from .parameters import About
 from .probe_trials import ProbeTrial, ProbeTrials
 
@@ -81,7 +83,7 @@ class Reduction:
 
 
 @dataclass(frozen=True)
-class EfficientFeatures(Method):
+class EfficientFeatures(TableMethod):
     """As few layers and neurons as do nearly as well as all: layer selector, correlation clusters, ranking.
 
     The lowest layers with accuracy ≥ (1 − `loss`)·oracle; of their neurons one of each correlation cluster, a random
@@ -116,9 +118,16 @@ class EfficientFeatures(Method):
     test_share: Annotated[float, About("Part of the rows to judge by, if no others are given.", 0.01, 0.9)] = 0.2
     seed: Annotated[int, About("Of the splits, of shuffling and of the choice from clusters.", 0, 2**32 - 1)] = 0
 
+    kind: ClassVar[Kind] = Kind.REDUNDANCY
+    supervised: ClassVar[bool] = True
     name: ClassVar[str] = "efficient_features"
     reference: ClassVar[str] = "Dalvi et al. 2020, Analyzing redundancy in pretrained transformer models"
     complexity: ClassVar[str] = "O(epochs·N·D·C·l + N·D²), and what the ranking takes"
+
+    def tables(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> Tables:
+        """Gives "steps": what each step leaves, and how a probe of that does. "neurons": those that are enough."""
+        found = self.reduce(self.only(datas), progress=progress)
+        return self.answer(datas, steps=found.to_pandas(), neurons=found.neurons.to_pandas())
 
     def reduce(
         self, data: Data, test: Data | None = None, *, ranking: RankingMethod | None = None, progress: Progress = QUIET

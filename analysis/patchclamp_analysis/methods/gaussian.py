@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from ..data import Data
+from ..data.rows import Data
 from ..information import entropy
 from ..progress import QUIET, Progress
 from ..results import Ranking

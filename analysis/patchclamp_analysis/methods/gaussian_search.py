@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Data
+from ..data.moments import members, moments
+from ..data.rows import Data
 from ..information import entropy
-from ..moments import members, moments
 from ..progress import Progress
 from .class_gaussians import divisors, prior_variances
 

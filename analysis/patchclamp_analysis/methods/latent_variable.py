@@ -7,11 +7,11 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from ..data import Data
-from ..moments import moments
+from ..data.moments import moments
+from ..data.rows import Data
+from ..data.scaling import Scaling
 from ..progress import QUIET, Progress
 from ..results import Ranking
-from ..scaling import Scaling
 from .method import RankingMethod
 from .parameters import About
 from .subset_training import SubsetModel

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Data
+from ..data.neurons import Neurons
+from ..data.rows import Data
 from ..errors import BadData
-from ..neurons import Neurons
 from ..progress import QUIET, Progress
+from ..tables import Tables
 from .linear_probe import LinearProbe
-from .method import Method
+from .method import Kind, TableMethod
 from .parameters import About
 from .probe_trials import ProbeTrial, ProbeTrials
 
@@ -53,7 +54,7 @@ class LayerSelection:
 
 
 @dataclass(frozen=True)
-class LayerSelector(Method):
+class LayerSelector(TableMethod):
     """The lowest layer l for which a linear probe of layers 0..l, side by side, is nearly as good as one of all.
 
     Accuracies are on rows that no probe has seen; for each loss δ the lowest l with accuracy ≥ (1 − δ)·oracle, the
@@ -75,6 +76,8 @@ class LayerSelector(Method):
     test_share: Annotated[float, About("Part of the rows to judge by, if no others are given.", 0.01, 0.9)] = 0.2
     seed: Annotated[int, About("Of the splits and of shuffling.", 0, 2**32 - 1)] = 0
 
+    kind: ClassVar[Kind] = Kind.REDUNDANCY
+    supervised: ClassVar[bool] = True
     name: ClassVar[str] = "layer_selector"
     reference: ClassVar[str] = "Dalvi et al. 2020, Analyzing redundancy in pretrained transformer models"
     complexity: ClassVar[str] = "O(epochs·N·D·C·l)"
@@ -83,6 +86,16 @@ class LayerSelector(Method):
         super().__post_init__()
         if not self.losses:
             raise BadData("needs at least one", where="layer_selector.losses")
+
+    def tables(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> Tables:
+        """Gives "layers": accuracy with layers 0..l. "chosen": for each loss the lowest l that is enough."""
+        import pandas as pd
+
+        found = self.select(self.only(datas), progress=progress)
+        chosen = [(loss, found.chosen[loss], ", ".join(found.layers[found.chosen[loss]])) for loss in self.losses]
+        return self.answer(
+            datas, layers=found.to_pandas(), chosen=pd.DataFrame(chosen, columns=["loss", "layer", "up to"])
+        )
 
     def select(self, data: Data, test: Data | None = None, *, progress: Progress = QUIET) -> LayerSelection:
         """Trains on the data, judges on `test`, or on a part of the data that is kept aside."""

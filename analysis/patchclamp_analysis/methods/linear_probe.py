@@ -8,14 +8,14 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Data
+from ..data.rows import Data
+from ..data.scaling import Scaling
 from ..errors import BadData
-from ..losses import cross_entropy, squared_error
 from ..probe import Probe
 from ..progress import QUIET, Progress
 from ..results import Ranking
-from ..scaling import Scaling
 from .linear_training import Best, Problem, adam, lbfgs
+from .losses import cross_entropy, squared_error
 from .method import RankingMethod
 from .parameters import About
 from .weight_order import entering_mass, sweep

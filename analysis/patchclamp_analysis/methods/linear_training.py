@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Data
-from ..losses import Loss
+from ..data.rows import Data
+from ..data.scaling import Scaling
 from ..progress import Progress
-from ..scaling import Scaling
 from .adam import Adam, falling
+from .losses import Loss
 
 __all__ = ["Best", "Problem", "adam", "lbfgs"]
 

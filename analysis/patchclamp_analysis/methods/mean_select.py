@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from ..data import Data
-from ..moments import moments
+from ..data.moments import moments
+from ..data.rows import Data
 from ..progress import QUIET, Progress
 from ..results import Ranking
 from .method import RankingMethod

@@ -1,21 +1,39 @@
-"""The contract of a method: a frozen dataclass whose fields are its hyper-parameters."""
+"""The contract of a method: a frozen dataclass whose fields are its hyper-parameters.
+
+What it answers with says which of the three it is: a ranking of the neurons, one for each of several models, or tables.
+"""
 
 from __future__ import annotations
 
+import enum
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Data
+from ..data.rows import Data
+from ..errors import BadData
 from ..progress import QUIET, Progress
 from ..results import Ranking
+from ..tables import Tables
 from .parameters import check_values
 
-__all__ = ["Method", "RankingMethod"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ComparingMethod", "Kind", "Method", "RankingMethod", "TableMethod"]
+
+
+class Kind(enum.Enum):
+    """What kind of question a method answers."""
+
+    CONCEPT_TO_NEURONS = "concept to neurons"
+    NEURON_TO_CONCEPTS = "neuron to concepts"
+    UNSUPERVISED = "unsupervised"
+    REDUNDANCY = "redundancy"
 
 
 @dataclass(frozen=True)
@@ -26,6 +44,10 @@ class Method(ABC):
 
     name: ClassVar[str]
     """As in the registry."""
+    kind: ClassVar[Kind]
+    """What kind of question it answers."""
+    supervised: ClassVar[bool] = False
+    """Whether it needs labels."""
     reference: ClassVar[str]
     """Where it comes from: authors and year."""
     complexity: ClassVar[str]
@@ -39,8 +61,8 @@ class Method(ABC):
 class RankingMethod(Method):
     """Scores neurons."""
 
+    kind: ClassVar[Kind] = Kind.CONCEPT_TO_NEURONS
     supervised: ClassVar[bool] = True
-    """Whether it needs labels."""
 
     @abstractmethod
     def rank(self, data: Data, *, progress: Progress = QUIET) -> Ranking:
@@ -68,6 +90,42 @@ class RankingMethod(Method):
             details or {},
             notes + _notes(data),
         )
+
+
+@dataclass(frozen=True)
+class ComparingMethod(Method):
+    """Scores the neurons of models by those of others."""
+
+    @abstractmethod
+    def compare(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> dict[str, Ranking]:
+        """A ranking of the neurons of each, by name. The rows of all must be of the same words; BadData where they are
+        not.
+        """
+
+
+@dataclass(frozen=True)
+class TableMethod(Method):
+    """Answers with tables."""
+
+    several: ClassVar[bool] = False
+    """Whether it takes several sets of activations, of the same words."""
+
+    @abstractmethod
+    def tables(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> Tables:
+        """The tables that its docstring names, about all neurons of the data. BadData for what it cannot work with,
+        and for several where it takes one.
+        """
+
+    def only(self, datas: Mapping[str, Data]) -> Data:
+        """The one there is. BadData for another number."""
+        if len(datas) != 1:
+            raise BadData(f"{self.name} takes one set of activations, not {len(datas)}")
+        return next(iter(datas.values()))
+
+    def answer(self, datas: Mapping[str, Data], **tables: pd.DataFrame) -> Tables:
+        """The tables, with what is to be known about the data."""
+        first = next(iter(datas.values()))
+        return Tables(self.name, tables, first.label, asdict(self), _notes(first))
 
 
 def _notes(data: Data) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Data
+from ..data.rows import Data
 from ..information import entropy
 from ..progress import QUIET, Progress
 from ..results import Ranking

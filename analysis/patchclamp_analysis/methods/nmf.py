@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Data
+from ..data.neurons import Neurons
+from ..data.nonnegative import nonnegative
+from ..data.rows import Data
 from ..errors import BadData
-from ..neurons import Neurons
-from ..nonnegative import nonnegative
 from ..progress import QUIET, Progress
-from .method import Method
+from ..tables import Tables
+from .method import Kind, TableMethod
 from .parameters import About
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Factors", "Nmf"]
 
@@ -34,9 +39,28 @@ class Factors:
     iterations: int
     converged: bool
 
+    def to_frames(self, data: Data) -> dict[str, pd.DataFrame]:
+        """What `tables` says, of the data it was made of."""
+        import pandas as pd
+
+        weights = self.neuron_weights
+        factors = pd.DataFrame({"factor": np.arange(len(weights)), "weight": weights.sum(axis=1, dtype=np.float64)})
+        factor, place = np.nonzero(weights > 0)
+        strongest = np.lexsort((place, -weights[factor, place], factor))
+        factor, place = factor[strongest], place[strongest]
+        neurons = self.neurons.to_pandas().iloc[place].reset_index(drop=True).assign(weight=weights[factor, place])
+        neurons.insert(0, "factor", factor)
+        words = {} if data.words is None else {"word": data.words}
+        columns = {f"factor {number}": self.activations[:, number] for number in range(len(weights))}
+        return {
+            "factors": factors.assign(error=self.error, iterations=self.iterations, converged=int(self.converged)),
+            "neurons": neurons,
+            "activations": pd.DataFrame({"row": data.rows, **words, **columns}),
+        }
+
 
 @dataclass(frozen=True)
-class Nmf(Method):
+class Nmf(TableMethod):
     """Factors: groups of neurons that fire together, and where, by non-negative matrix factorisation.
 
     max(X, 0) [N, D] ≈ W·H with W [N, K] and H [K, D] ≥ 0 and the smallest squared error, by coordinate descent
@@ -51,9 +75,17 @@ class Nmf(Method):
     iterations: Annotated[int, About("Most iterations.", 1, 100_000)] = 500
     seed: Annotated[int, About("Of the start.", 0, 2**32 - 1)] = 0
 
+    kind: ClassVar[Kind] = Kind.UNSUPERVISED
     name: ClassVar[str] = "nmf"
     reference: ClassVar[str] = "Alammar 2020, Interfaces for explaining transformer language models"
     complexity: ClassVar[str] = "O(iterations·N·D·K)"
+
+    def tables(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> Tables:
+        """Gives "factors": a row a factor, with the error of all. "neurons": each factor's neurons of a weight above
+        0, largest first. "activations": a row a row of the data with its word, a column a factor.
+        """
+        data = self.only(datas)
+        return self.answer(datas, **self.fit(data, progress=progress).to_frames(data))
 
     def fit(self, data: Data, *, progress: Progress = QUIET) -> Factors:
         """The factors. BadData if there are more of them than rows or neurons, or no activation is above 0."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["About", "MethodInfo", "Parameter", "build", "check_values", "describe"]
 
 Kind = Literal["bool", "int", "float", "choice", "floats"]
+Answer = Literal["ranking", "tables"]
 Value = bool | int | float | str | tuple[float, ...]
 
 
@@ -46,12 +47,15 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class MethodInfo:
-    """A method, as it is listed."""
+    """A method, as it is listed. `several`: it compares sets of activations of the same words."""
 
     name: str
+    kind: str
+    answer: Answer
     summary: str
     description: str
     supervised: bool
+    several: bool
     reference: str
     complexity: str
     parameters: tuple[Parameter, ...]
@@ -62,9 +66,12 @@ def describe(method: type[Method]) -> MethodInfo:
     text = (method.__doc__ or "").strip()
     return MethodInfo(
         method.name,
+        method.kind.value,
+        "tables" if hasattr(method, "tables") else "ranking",
         text.partition("\n")[0],
         text,
-        getattr(method, "supervised", False),
+        method.supervised,
+        hasattr(method, "compare"),
         method.reference,
         method.complexity,
         parameters(method),

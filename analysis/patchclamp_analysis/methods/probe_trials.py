@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Data
+from ..data.neurons import Neurons
+from ..data.rows import Data
 from ..errors import BadData
-from ..neurons import Neurons
 from ..progress import QUIET, Progress
 from .linear_probe import LinearProbe
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Data
+from ..data.rows import Data
 from ..progress import QUIET, Progress
 from ..results import Ranking
 from .method import RankingMethod

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
-from ..data import Data
+from ..data.rows import Data
 from ..probe import ProbeScores
 from ..progress import QUIET, Progress
+from ..tables import Tables
 from .linear_probe import LinearProbe
-from .method import Method
+from .method import Kind, TableMethod
 from .parameters import About
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class SiteScores:
 
 
 @dataclass(frozen=True)
-class RepresentationAnalysis(Method):
+class RepresentationAnalysis(TableMethod):
     """A linear probe per site, trained on its neurons alone and judged on rows it has not seen.
 
     Says where a concept can be read off linearly; not whether the model uses it there, nor which neurons carry it. A
@@ -52,9 +54,15 @@ class RepresentationAnalysis(Method):
     test_share: Annotated[float, About("Part of the rows to judge by, if no others are given.", 0.01, 0.9)] = 0.2
     seed: Annotated[int, About("Of the splits and of shuffling.", 0, 2**32 - 1)] = 0
 
+    kind: ClassVar[Kind] = Kind.CONCEPT_TO_NEURONS
+    supervised: ClassVar[bool] = True
     name: ClassVar[str] = "representation_analysis"
     reference: ClassVar[str] = "Dalvi et al. 2019, What is one grain of sand in the desert?"
     complexity: ClassVar[str] = "O(epochs·N·D·C)"
+
+    def tables(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> Tables:
+        """Gives "sites": how well a probe of each site does, on a part of the rows that is kept aside."""
+        return self.answer(datas, sites=self.analyse(self.only(datas), progress=progress).to_pandas())
 
     def analyse(self, data: Data, test: Data | None = None, *, progress: Progress = QUIET) -> SiteScores:
         """Trains on the data, judges on `test`, or on a part of the data that is kept aside."""

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Data
+from ..data.rows import Data
+from ..data.shared_rows import Centred, require_memory, require_same_rows, spanning
+from ..errors import BadData
 from ..progress import QUIET, Progress
-from ..shared_rows import Centred, require_memory, require_same_rows, spanning
-from .method import Method
+from ..tables import Tables
+from .method import Kind, TableMethod
 from .parameters import About
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Similarity:
 
 
 @dataclass(frozen=True)
-class RepresentationSimilarity(Method):
+class RepresentationSimilarity(TableMethod):
     """How much alike models, or layers, are on the same words: linear CKA, SVCCA or PWCCA.
 
     X [N, D] and Y [N, D'] are centred. "cka": ‖XᵀY‖²/(‖XᵀX‖·‖YᵀY‖), Frobenius norms. "svcca": the mean canonical
@@ -54,9 +56,28 @@ class RepresentationSimilarity(Method):
     measure: Annotated[Literal["cka", "svcca", "pwcca"], About("How spaces are compared.")] = "cka"
     variance: Annotated[float, About("Part of the variance that svcca keeps.", 0.01, 1.0)] = 0.99
 
+    kind: ClassVar[Kind] = Kind.UNSUPERVISED
+    several: ClassVar[bool] = True
     name: ClassVar[str] = "representation_similarity"
     reference: ClassVar[str] = "Kornblith et al. 2019 (CKA); Raghu et al. 2017 (SVCCA); Morcos et al. 2018 (PWCCA)"
     complexity: ClassVar[str] = "O(N·D·D') for each pair, and O(D³) for svcca and pwcca"
+
+    def tables(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> Tables:
+        """Gives "similarity": a row a pair. Of one set of activations its sites are compared."""
+        import pandas as pd
+
+        if len(datas) == 1:
+            data = next(iter(datas.values()))
+            numbers = np.unique(data.neurons.site_numbers)
+            parts = {site.name: data.of_site(site.name) for site in (data.neurons.sites[number] for number in numbers)}
+        else:
+            parts = dict(datas)
+        if len(parts) < 2:
+            raise BadData("there is one site of one model: nothing to compare it with", where=next(iter(datas)))
+        found = self.compare(parts, progress=progress)
+        pairs = list(combinations(range(len(found.names)), 2))
+        rows = [(found.names[one], found.names[other], found.values[one, other]) for one, other in pairs]
+        return self.answer(datas, similarity=pd.DataFrame(rows, columns=["one", "other", "similarity"]))
 
     def compare(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> Similarity:
         """Each with each. Rows must be of the same words; BadData where they are not."""

@@ -7,12 +7,12 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from ..data import Data
+from ..data.moments import moments
+from ..data.rows import Data
 from ..errors import BadData
-from ..moments import moments
 from ..progress import QUIET, Progress
 from ..results import Ranking
-from .method import RankingMethod
+from .method import Kind, RankingMethod
 from .parameters import About
 
 __all__ = ["Saturation"]
@@ -39,6 +39,7 @@ class Saturation(RankingMethod):
     reference: ClassVar[str] = "Karpathy et al. 2015, Visualizing and understanding recurrent networks"
     complexity: ClassVar[str] = "O(N·D), two passes by range, one by value"
 
+    kind: ClassVar[Kind] = Kind.UNSUPERVISED
     supervised: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

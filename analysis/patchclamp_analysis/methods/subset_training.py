@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..losses import cross_entropy
 from .adam import Adam, falling
+from .losses import cross_entropy
 
 __all__ = ["SubsetModel"]
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..clusters import Clusters
-from ..data import Data
+from ..data.rows import Data
+from ..data.scaling import Scaling
 from ..errors import AnalysisError, BadData
 from ..progress import QUIET, Progress
-from ..scaling import Scaling
-from .method import Method
+from ..tables import Tables
+from .clusters import Clusters
+from .method import Kind, TableMethod
 from .parameters import About
 
 __all__ = ["Populations", "UmapKmeans"]
@@ -28,7 +30,7 @@ class Populations:
 
 
 @dataclass(frozen=True)
-class UmapKmeans(Method):
+class UmapKmeans(TableMethod):
     """Populations of neurons: a UMAP of their standardised activations, clustered by k-means.
 
     A neuron is the point (x − μ)/σ of `rows` dimensions, the rows being a random choice of the data's; UMAP puts the
@@ -45,9 +47,16 @@ class UmapKmeans(Method):
     neighbours: Annotated[int, About("Neurons that each is kept near to.", 2, 1000)] = 15
     seed: Annotated[int, About("Of the choice of rows, of the map and of the clusters.", 0, 2**32 - 1)] = 0
 
+    kind: ClassVar[Kind] = Kind.UNSUPERVISED
     name: ClassVar[str] = "umap_kmeans"
     reference: ClassVar[str] = "Meyes et al. 2020, Under the hood of neural networks"
     complexity: ClassVar[str] = "O(D·log D·rows) for the map"
+
+    def tables(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> Tables:
+        """Gives "neurons": where each neuron is on the map, its population and that one's size."""
+        found = self.fit(self.only(datas), progress=progress)
+        frame = found.clusters.to_pandas().rename(columns={"cluster": "population"})
+        return self.answer(datas, neurons=frame.assign(x=found.positions[:, 0], y=found.positions[:, 1]))
 
     def fit(self, data: Data, *, progress: Progress = QUIET) -> Populations:
         """The populations. BadData for fewer neurons than they, or fewer than four."""

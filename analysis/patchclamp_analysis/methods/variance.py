@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..data import Data
-from ..moments import moments
+from ..data.moments import moments
+from ..data.rows import Data
 from ..progress import QUIET, Progress
 from ..results import Ranking
-from .method import RankingMethod
+from .method import Kind, RankingMethod
 
 __all__ = ["Variance"]
 
@@ -28,6 +28,7 @@ class Variance(RankingMethod):
     reference: ClassVar[str] = "Dalvi et al. 2019, NeuroX: a toolkit for analyzing individual neurons"
     complexity: ClassVar[str] = "O(N·D), one pass"
 
+    kind: ClassVar[Kind] = Kind.UNSUPERVISED
     supervised: ClassVar[bool] = False
 
     def rank(self, data: Data, *, progress: Progress = QUIET) -> Ranking:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from google.longrunning import operations_pb2
 from patchclamp.v1 import activations_pb2, corpora_pb2
-from patchclamp_analysis.corpus import Level
-from patchclamp_analysis.row_selection import RowFilter
+from patchclamp_analysis.corpora.corpus import Level
+from patchclamp_analysis.sets.row_selection import RowFilter
 
 from patchclamp_service.activation_sets import COLLECTION, ActivationSets
 from patchclamp_service.corpora import Corpora

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from patchclamp_analysis.data.neurons import Neurons, Site
 from patchclamp_analysis.errors import BadData
 from patchclamp_analysis.evaluation.compatibility import (
     average_overlap,
@@ -17,7 +18,6 @@ from patchclamp_analysis.evaluation.compatibility import (
     overlaps,
     top_places,
 )
-from patchclamp_analysis.neurons import Neurons, Site
 from patchclamp_analysis.results import Ranking
 
 TOPS = np.array([[0, 1, 2, 3], [1, 0, 2, 9], [5, 6, 7, 0]])

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from patchclamp_analysis.data import Data
+from patchclamp_analysis.data.neurons import Neurons, Site
 from patchclamp_analysis.evaluation.accuracy import ablation_accuracies
 from patchclamp_analysis.evaluation.control import control_labels
-from patchclamp_analysis.neurons import Neurons, Site
 from patchclamp_analysis.probe import Probe
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "neurox"

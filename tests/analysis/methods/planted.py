@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 from patchclamp_analysis.data import Data
-from patchclamp_analysis.methods import METHODS, RankingMethod, build
+from patchclamp_analysis.methods import RANKING_METHODS, RankingMethod, build
 
 __all__ = ["CLASSES", "INFORMATIVE", "NEURONS", "SILENT", "TWINS", "WIDTH", "method", "planted", "values"]
 
@@ -39,7 +39,7 @@ QUICK: Mapping[str, Mapping[str, object]] = {
 
 def method(name: str) -> RankingMethod:
     """A method of the registry, quick."""
-    return build(METHODS[name], QUICK.get(name, {}))
+    return build(RANKING_METHODS[name], QUICK.get(name, {}))
 
 
 def values(rows: int = 1200, width: int = WIDTH, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.object_]]:

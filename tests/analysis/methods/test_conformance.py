@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from patchclamp_analysis.data import LEAST_MEMORY, Data
+from patchclamp_analysis.data.rows import LEAST_MEMORY, Data
 from patchclamp_analysis.errors import BadData, Cancelled
-from patchclamp_analysis.methods import METHODS, describe
+from patchclamp_analysis.methods import RANKING_METHODS, describe
 from patchclamp_analysis.progress import Progress
 from patchclamp_analysis.results import Ranking
 
 from tests.analysis.methods.digests import digest
 from tests.analysis.methods.planted import NEURONS, method, planted, values
 
-every = pytest.mark.parametrize("name", METHODS)
-supervised = pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].supervised])
+every = pytest.mark.parametrize("name", RANKING_METHODS)
+supervised = pytest.mark.parametrize("name", [name for name in RANKING_METHODS if RANKING_METHODS[name].supervised])
 
 
 def rank(name: str, *arrays: object, **options: object) -> Ranking:
@@ -48,18 +48,18 @@ def test_scores_per_class(name):
 
 @every
 def test_lists_itself(name):
-    info = describe(METHODS[name])
+    info = describe(RANKING_METHODS[name])
     assert info.name == name
     assert info.summary.endswith((".", '".'))
     assert info.reference
     assert "O(" in info.complexity
-    assert {parameter.name for parameter in info.parameters} == {field.name for field in fields(METHODS[name])}
+    assert {parameter.name for parameter in info.parameters} == {field.name for field in fields(RANKING_METHODS[name])}
     assert all(parameter.about.endswith(".") for parameter in info.parameters)
 
 
 @every
 def test_says_what_it_misses(name):
-    assert "Misses" in (METHODS[name].__doc__ or "")
+    assert "Misses" in (RANKING_METHODS[name].__doc__ or "")
 
 
 @cache
@@ -224,7 +224,7 @@ def test_stays_within_the_memory_bound(name, tmp_path):
     data = Data.from_arrays(stored, labels, memory_bytes=LEAST_MEMORY)
     quick = {"gaussian": {"count": 2}, "latent_variable": {"epochs": 1}, "linear_probe": {"epochs": 1}}
     quick["random_forest"] = {"trees": 2, "depth": 3}
-    bounded = METHODS[name](**quick.get(name, {}))
+    bounded = RANKING_METHODS[name](**quick.get(name, {}))
     tracemalloc.start()
     try:
         bounded.rank(data)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from patchclamp_analysis.data import LEAST_MEMORY, Data
+from patchclamp_analysis.data.rows import LEAST_MEMORY, Data
 from patchclamp_analysis.errors import BadData
 from patchclamp_analysis.methods.class_gaussians import ClassGaussians
 from patchclamp_analysis.methods.gaussian import Gaussian

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from patchclamp_analysis.losses import cross_entropy
 from patchclamp_analysis.methods.latent_variable import LatentVariable
+from patchclamp_analysis.methods.losses import cross_entropy
 from patchclamp_analysis.methods.subset_training import SubsetModel
 
 from tests.analysis.methods.planted import planted

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from patchclamp_analysis.data import Data
+from patchclamp_analysis.data.scaling import Scaling
 from patchclamp_analysis.errors import BadData
-from patchclamp_analysis.losses import cross_entropy
 from patchclamp_analysis.methods.linear_probe import LinearProbe
 from patchclamp_analysis.methods.linear_training import Problem, adam
+from patchclamp_analysis.methods.losses import cross_entropy
 from patchclamp_analysis.methods.weight_order import entering_mass, heaviest
 from patchclamp_analysis.progress import QUIET
-from patchclamp_analysis.scaling import Scaling
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from tests.analysis.methods.planted import INFORMATIVE, TWINS, planted

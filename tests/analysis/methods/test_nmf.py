@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from patchclamp_analysis.data import LEAST_MEMORY, Data
+from patchclamp_analysis.data.rows import LEAST_MEMORY, Data
 from patchclamp_analysis.errors import BadData, Cancelled
 from patchclamp_analysis.methods.nmf import Nmf
 from patchclamp_analysis.progress import Progress

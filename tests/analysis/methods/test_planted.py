@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from patchclamp_analysis.methods import METHODS, build
+from patchclamp_analysis.methods import RANKING_METHODS, build
 from patchclamp_analysis.results import Ranking
 
 from tests.analysis.methods.planted import CLASSES, INFORMATIVE, NEURONS, SILENT, TWINS, method, planted
@@ -48,13 +48,13 @@ def test_each_class_has_its_own(name, number):
     assert first == {INFORMATIVE[number], TWINS[number]} or SILENT[number] in first
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].supervised])
+@pytest.mark.parametrize("name", [name for name in RANKING_METHODS if RANKING_METHODS[name].supervised])
 def test_noise_of_large_scale_does_not_win(name):
     assert place(name, NEURONS["noise of large scale"]) >= 6
 
 
 def test_it_does_win_without_scaling():
-    raw = build(METHODS["probeless"], {"scale": False}).rank(planted())
+    raw = build(RANKING_METHODS["probeless"], {"scale": False}).rank(planted())
     assert raw.order()[0] == NEURONS["noise of large scale"]
 
 
@@ -83,7 +83,7 @@ def test_another_spread_is_missed_where_means_count(name):
 
 
 def test_a_forest_sees_what_only_two_tell_together():
-    among_noise = build(METHODS["random_forest"], {"trees": 100}).rank(planted().keep([*XOR, 20, 21, 22, 23]))
+    among_noise = build(RANKING_METHODS["random_forest"], {"trees": 100}).rank(planted().keep([*XOR, 20, 21, 22, 23]))
     assert {neuron.index for neuron in among_noise.top(2)} == set(XOR)
 
 
@@ -95,7 +95,7 @@ def test_one_by_one_it_is_missed(name, neuron):
 
 @pytest.mark.parametrize(("sign", "neuron"), [("positive", INFORMATIVE[1]), ("negative", SILENT[1])])
 def test_iou_looks_at_the_side_it_is_told(sign, neuron):
-    found = build(METHODS["iou"], {"sign": sign, "threshold": 1.5}).rank(planted())
+    found = build(RANKING_METHODS["iou"], {"sign": sign, "threshold": 1.5}).rank(planted())
     assert neuron in {top.index for top in found.top(2, "noun")}
 
 
@@ -106,12 +106,12 @@ def test_average_precision_says_which_side():
 
 
 def test_the_search_of_regularisation_finds_the_same():
-    found = build(METHODS["linear_probe"], {"grid": [1e-4, 1e-2]}).rank(planted())
+    found = build(RANKING_METHODS["linear_probe"], {"grid": [1e-4, 1e-2]}).rank(planted())
     assert set(LINEAR) >= set(found.order()[:6].tolist())
 
 
 @pytest.mark.parametrize("scheme", ["poisson", "conditional_poisson"])
 def test_latent_variable_in_both_schemes(scheme):
-    found = build(METHODS["latent_variable"], {"scheme": scheme}).rank(planted())
+    found = build(RANKING_METHODS["latent_variable"], {"scheme": scheme}).rank(planted())
     assert set(found.order()[:6].tolist()) <= set(LINEAR)
     assert found.scores[NEURONS["noise of large scale"]] < np.median(found.scores[list(LINEAR)])

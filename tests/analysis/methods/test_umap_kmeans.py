@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from patchclamp_analysis.data import LEAST_MEMORY, Data
+from patchclamp_analysis.data.rows import LEAST_MEMORY, Data
 from patchclamp_analysis.errors import AnalysisError, BadData
 from patchclamp_analysis.methods.umap_kmeans import UmapKmeans
 from patchclamp_analysis.progress import Progress

@@ -10,7 +10,9 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from patchclamp.v1 import activations_pb2 as _activations_pb2
 from patchclamp.v1 import common_pb2 as _common_pb2
+from patchclamp.v1 import intervention_pb2 as _intervention_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,6 +23,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MethodAnswer:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MethodAnswerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MethodAnswer.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METHOD_ANSWER_UNSPECIFIED: _MethodAnswer.ValueType  # 0
+    """Not known."""
+    METHOD_ANSWER_RANKING: _MethodAnswer.ValueType  # 1
+    """Scores of neurons: RankNeurons runs it."""
+    METHOD_ANSWER_TABLES: _MethodAnswer.ValueType  # 2
+    """Tables: AnalyzeActivations runs it."""
+
+class MethodAnswer(_MethodAnswer, metaclass=_MethodAnswerEnumTypeWrapper):
+    """What a method answers with."""
+
+METHOD_ANSWER_UNSPECIFIED: MethodAnswer.ValueType  # 0
+"""Not known."""
+METHOD_ANSWER_RANKING: MethodAnswer.ValueType  # 1
+"""Scores of neurons: RankNeurons runs it."""
+METHOD_ANSWER_TABLES: MethodAnswer.ValueType  # 2
+"""Tables: AnalyzeActivations runs it."""
+Global___MethodAnswer: _TypeAlias = MethodAnswer  # noqa: Y015
 
 class _MethodKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -34,6 +60,10 @@ class _MethodKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MethodKind
     """Which neurons carry a concept."""
     METHOD_KIND_UNSUPERVISED: _MethodKind.ValueType  # 2
     """What the model itself says about its neurons, without labels."""
+    METHOD_KIND_NEURON_TO_CONCEPTS: _MethodKind.ValueType  # 3
+    """What a neuron stands for."""
+    METHOD_KIND_REDUNDANCY: _MethodKind.ValueType  # 4
+    """Which neurons can be left out."""
 
 class MethodKind(_MethodKind, metaclass=_MethodKindEnumTypeWrapper):
     """What kind of question a method answers."""
@@ -44,6 +74,10 @@ METHOD_KIND_CONCEPT_TO_NEURONS: MethodKind.ValueType  # 1
 """Which neurons carry a concept."""
 METHOD_KIND_UNSUPERVISED: MethodKind.ValueType  # 2
 """What the model itself says about its neurons, without labels."""
+METHOD_KIND_NEURON_TO_CONCEPTS: MethodKind.ValueType  # 3
+"""What a neuron stands for."""
+METHOD_KIND_REDUNDANCY: MethodKind.ValueType  # 4
+"""Which neurons can be left out."""
 Global___MethodKind: _TypeAlias = MethodKind  # noqa: Y015
 
 class _RankingFormat:
@@ -69,6 +103,30 @@ RANKING_FORMAT_CSV: RankingFormat.ValueType  # 1
 RANKING_FORMAT_JSON: RankingFormat.ValueType  # 2
 """A JSON object with the parameters, and the neurons overall and per class."""
 Global___RankingFormat: _TypeAlias = RankingFormat  # noqa: Y015
+
+class _AnalysisFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AnalysisFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnalysisFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ANALYSIS_FORMAT_UNSPECIFIED: _AnalysisFormat.ValueType  # 0
+    """JSON."""
+    ANALYSIS_FORMAT_JSON: _AnalysisFormat.ValueType  # 1
+    """A JSON object with the parameters and all tables, each an object of columns: what `patchclamp-analysis plot` reads."""
+    ANALYSIS_FORMAT_CSV: _AnalysisFormat.ValueType  # 2
+    """One table, with a header."""
+
+class AnalysisFormat(_AnalysisFormat, metaclass=_AnalysisFormatEnumTypeWrapper):
+    """How an analysis is written to a file."""
+
+ANALYSIS_FORMAT_UNSPECIFIED: AnalysisFormat.ValueType  # 0
+"""JSON."""
+ANALYSIS_FORMAT_JSON: AnalysisFormat.ValueType  # 1
+"""A JSON object with the parameters and all tables, each an object of columns: what `patchclamp-analysis plot` reads."""
+ANALYSIS_FORMAT_CSV: AnalysisFormat.ValueType  # 2
+"""One table, with a header."""
+Global___AnalysisFormat: _TypeAlias = AnalysisFormat  # noqa: Y015
 
 @_typing.final
 class ListMethodsRequest(_message.Message):
@@ -125,8 +183,10 @@ class Method(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     COMPLEXITY_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    COMPARES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """As in RankNeuronsRequest.method: "probeless"."""
+    """As in RankNeuronsRequest.method or AnalyzeActivationsRequest.method: "probeless"."""
     kind: Global___MethodKind.ValueType
     """What kind of question it answers."""
     summary: _builtins.str
@@ -139,6 +199,10 @@ class Method(_message.Message):
     """The paper: authors, year, title."""
     complexity: _builtins.str
     """Time and memory, in N rows, D neurons, C classes."""
+    answer: Global___MethodAnswer.ValueType
+    """What it answers with, which says who runs it."""
+    compares: _builtins.bool
+    """Whether it compares several activation sets of the same words."""
     @_builtins.property
     def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___MethodParameter]:
         """Its hyper-parameters."""
@@ -154,10 +218,12 @@ class Method(_message.Message):
         reference: _builtins.str = ...,
         complexity: _builtins.str = ...,
         parameters: _abc.Iterable[Global___MethodParameter] | None = ...,
+        answer: Global___MethodAnswer.ValueType = ...,
+        compares: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complexity", b"complexity", "description", b"description", "kind", b"kind", "name", b"name", "parameters", b"parameters", "reference", b"reference", "summary", b"summary", "supervised", b"supervised"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "compares", b"compares", "complexity", b"complexity", "description", b"description", "kind", b"kind", "name", b"name", "parameters", b"parameters", "reference", b"reference", "summary", b"summary", "supervised", b"supervised"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -234,6 +300,7 @@ class RankNeuronsRequest(_message.Message):
     TOP_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RANKING_ID_FIELD_NUMBER: _builtins.int
+    COMPARE_WITH_FIELD_NUMBER: _builtins.int
     activation_set: _builtins.str
     """"activationSets/x"."""
     label: _builtins.str
@@ -262,6 +329,12 @@ class RankNeuronsRequest(_message.Message):
     def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only the neurons of these sites ("layers.*.residual" allowed); none: all of the set."""
 
+    @_builtins.property
+    def compare_with(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For a method that compares: the other activation sets, with rows of the same words. Each is compared by its own
+        sites; `sites` are those of activation_set.
+        """
+
     def __init__(
         self,
         *,
@@ -273,10 +346,11 @@ class RankNeuronsRequest(_message.Message):
         top: _builtins.int = ...,
         request_id: _builtins.str = ...,
         ranking_id: _builtins.str = ...,
+        compare_with: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_set", b"activation_set", "label", b"label", "method", b"method", "parameters", b"parameters", "ranking_id", b"ranking_id", "request_id", b"request_id", "sites", b"sites", "top", b"top"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_set", b"activation_set", "compare_with", b"compare_with", "label", b"label", "method", b"method", "parameters", b"parameters", "ranking_id", b"ranking_id", "request_id", b"request_id", "sites", b"sites", "top", b"top"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1133,8 +1207,9 @@ class TopWordsRequest(_message.Message):
     TOP_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
     MIN_COUNT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
     activation_set: _builtins.str
-    """"activationSets/x"; one with a row a word or a token."""
+    """"activationSets/x"; one with a row a word or a token. Either this or `text`."""
     top: _builtins.int
     """How many words a neuron; 0: 20. At most 100,000 for all neurons together, so that they fit into a message."""
     threshold: _builtins.float
@@ -1145,6 +1220,10 @@ class TopWordsRequest(_message.Message):
     def neurons(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Neurons]:
         """The neurons; up to 1000."""
 
+    @_builtins.property
+    def text(self) -> Global___LiveText:
+        """A text that the model reads at once, instead of a set."""
+
     def __init__(
         self,
         *,
@@ -1153,14 +1232,59 @@ class TopWordsRequest(_message.Message):
         top: _builtins.int = ...,
         threshold: _builtins.float = ...,
         min_count: _builtins.int = ...,
+        text: Global___LiveText | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_set", b"activation_set", "min_count", b"min_count", "neurons", b"neurons", "threshold", b"threshold", "top", b"top"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_set", b"activation_set", "min_count", b"min_count", "neurons", b"neurons", "text", b"text", "threshold", b"threshold", "top", b"top"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TopWordsRequest: _TypeAlias = TopWordsRequest  # noqa: Y015
+
+@_typing.final
+class LiveText(_message.Message):
+    """Text whose activations are taken while the request waits, and not kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    SENTENCES_FIELD_NUMBER: _builtins.int
+    AGGREGATION_FIELD_NUMBER: _builtins.int
+    INTERVENTIONS_FIELD_NUMBER: _builtins.int
+    INTERVENTION_SETS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """"models/smollm2-135m"; empty: the server's only model."""
+    aggregation: _activations_pb2.Aggregation.ValueType
+    """How the tokens of a word become one row, as in ExtractActivationsRequest; for words only."""
+    @_builtins.property
+    def sentences(self) -> _containers.RepeatedCompositeFieldContainer[_activations_pb2.Sentence]:
+        """The sentences: together as long as ExtractActivations takes. Of words, each is a row; of text, each token."""
+
+    @_builtins.property
+    def interventions(self) -> _containers.RepeatedCompositeFieldContainer[_intervention_pb2.Intervention]:
+        """Edits to apply, as in ExtractActivationsRequest."""
+
+    @_builtins.property
+    def intervention_sets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Named sets of edits, as in ExtractActivationsRequest."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        sentences: _abc.Iterable[_activations_pb2.Sentence] | None = ...,
+        aggregation: _activations_pb2.Aggregation.ValueType = ...,
+        interventions: _abc.Iterable[_intervention_pb2.Intervention] | None = ...,
+        intervention_sets: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "intervention_sets", b"intervention_sets", "interventions", b"interventions", "model", b"model", "sentences", b"sentences"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiveText: _TypeAlias = LiveText  # noqa: Y015
 
 @_typing.final
 class TopWordsResponse(_message.Message):
@@ -1249,3 +1373,493 @@ class WordScore(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WordScore: _TypeAlias = WordScore  # noqa: Y015
+
+@_typing.final
+class AnalyzeActivationsRequest(_message.Message):
+    """Asks for tables."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVATION_SET_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    COMPARE_WITH_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    SITES_FIELD_NUMBER: _builtins.int
+    NEURONS_FIELD_NUMBER: _builtins.int
+    RANKING_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    activation_set: _builtins.str
+    """"activationSets/x", the set that is looked at; either this or `text`."""
+    label: _builtins.str
+    """The layer of labels. For methods that need none: only rows that have a label in it. May be left out where the set
+    has one layer only, or the method needs none.
+    """
+    method: _builtins.str
+    """Name of a method with METHOD_ANSWER_TABLES."""
+    ranking: _builtins.str
+    """"rankings/x", of the same model: only its best neurons, `top` of them."""
+    top: _builtins.int
+    """With a ranking: how many of its best neurons; 0: 10."""
+    analysis_id: _builtins.str
+    """Id of the new analysis, as ranking_id."""
+    request_id: _builtins.str
+    """As in RankNeuronsRequest."""
+    @_builtins.property
+    def text(self) -> Global___LiveText:
+        """A text that the model reads at once, instead of a set; with `sites` or `neurons`."""
+
+    @_builtins.property
+    def compare_with(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For a method that compares: the other activation sets, with rows of the same words."""
+
+    @_builtins.property
+    def parameters(self) -> _struct_pb2.Struct:
+        """Its hyper-parameters; those that are not given have their defaults."""
+
+    @_builtins.property
+    def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only the neurons of these sites ("layers.*.residual" allowed); not together with `neurons` or `ranking`."""
+
+    @_builtins.property
+    def neurons(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Neurons]:
+        """Only these neurons; not together with `ranking`."""
+
+    def __init__(
+        self,
+        *,
+        activation_set: _builtins.str = ...,
+        text: Global___LiveText | None = ...,
+        compare_with: _abc.Iterable[_builtins.str] | None = ...,
+        label: _builtins.str = ...,
+        method: _builtins.str = ...,
+        parameters: _struct_pb2.Struct | None = ...,
+        sites: _abc.Iterable[_builtins.str] | None = ...,
+        neurons: _abc.Iterable[_common_pb2.Neurons] | None = ...,
+        ranking: _builtins.str = ...,
+        top: _builtins.int = ...,
+        analysis_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters", "text", b"text"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_set", b"activation_set", "analysis_id", b"analysis_id", "compare_with", b"compare_with", "label", b"label", "method", b"method", "neurons", b"neurons", "parameters", b"parameters", "ranking", b"ranking", "request_id", b"request_id", "sites", b"sites", "text", b"text", "top", b"top"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnalyzeActivationsRequest: _TypeAlias = AnalyzeActivationsRequest  # noqa: Y015
+
+@_typing.final
+class EvaluateRankingsRequest(_message.Message):
+    """Asks how good rankings are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKINGS_FIELD_NUMBER: _builtins.int
+    ACTIVATION_SET_FIELD_NUMBER: _builtins.int
+    TEST_SET_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    activation_set: _builtins.str
+    """"activationSets/x" to train the probes on; empty: the set of the first ranking."""
+    test_set: _builtins.str
+    """"activationSets/x" to judge by, of other sentences; empty: a fifth of the sentences of the set above, which the
+    probes do not see (the rankings may have: give another set for figures to publish).
+    """
+    analysis_id: _builtins.str
+    """Id of the new analysis, as ranking_id."""
+    request_id: _builtins.str
+    """As in RankNeuronsRequest."""
+    @_builtins.property
+    def rankings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"rankings/x"; of the same neurons and label, each once."""
+
+    @_builtins.property
+    def parameters(self) -> _struct_pb2.Struct:
+        """Hyper-parameters: "counts" (numbers of neurons, below 1 a part of all; 10, 50, 100, 1 % and 10 %), "seeds" (3),
+        "control" (true), "information" (true), "code_length" (false), "l1", "l2", "epochs".
+        """
+
+    def __init__(
+        self,
+        *,
+        rankings: _abc.Iterable[_builtins.str] | None = ...,
+        activation_set: _builtins.str = ...,
+        test_set: _builtins.str = ...,
+        parameters: _struct_pb2.Struct | None = ...,
+        analysis_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_set", b"activation_set", "analysis_id", b"analysis_id", "parameters", b"parameters", "rankings", b"rankings", "request_id", b"request_id", "test_set", b"test_set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluateRankingsRequest: _TypeAlias = EvaluateRankingsRequest  # noqa: Y015
+
+@_typing.final
+class Analysis(_message.Message):
+    """What a method or an evaluation found, as tables."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    ACTIVATION_SETS_FIELD_NUMBER: _builtins.int
+    ACTIVATION_SET_SHA256S_FIELD_NUMBER: _builtins.int
+    RANKINGS_FIELD_NUMBER: _builtins.int
+    TABLES_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_DIGEST_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"analyses/upos-layers"."""
+    method: _builtins.str
+    """The method; "evaluation" for what EvaluateRankings made."""
+    label: _builtins.str
+    """The layer of labels; empty: none."""
+    model: _builtins.str
+    """The model that the activations are of."""
+    model_digest: _builtins.str
+    """Digest of the model."""
+    row_count: _builtins.int
+    """Number of rows of activations that it is based on."""
+    @_builtins.property
+    def parameters(self) -> _struct_pb2.Struct:
+        """All its hyper-parameters, defaults too."""
+
+    @_builtins.property
+    def activation_sets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The activation sets that were read, the one that was looked at first; none: a text."""
+
+    @_builtins.property
+    def activation_set_sha256s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """SHA-256 of their files, in the same order."""
+
+    @_builtins.property
+    def rankings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The rankings that were judged, or whose neurons were looked at."""
+
+    @_builtins.property
+    def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___Table]:
+        """The tables, with their first rows."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was complete."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was odd about the data: classes with one row, masked rows."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        method: _builtins.str = ...,
+        label: _builtins.str = ...,
+        parameters: _struct_pb2.Struct | None = ...,
+        activation_sets: _abc.Iterable[_builtins.str] | None = ...,
+        activation_set_sha256s: _abc.Iterable[_builtins.str] | None = ...,
+        rankings: _abc.Iterable[_builtins.str] | None = ...,
+        tables: _abc.Iterable[Global___Table] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+        model: _builtins.str = ...,
+        model_digest: _builtins.str = ...,
+        row_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "parameters", b"parameters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_set_sha256s", b"activation_set_sha256s", "activation_sets", b"activation_sets", "create_time", b"create_time", "label", b"label", "method", b"method", "model", b"model", "model_digest", b"model_digest", "name", b"name", "notes", b"notes", "parameters", b"parameters", "rankings", b"rankings", "row_count", b"row_count", "tables", b"tables"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Analysis: _TypeAlias = Analysis  # noqa: Y015
+
+@_typing.final
+class Table(_message.Message):
+    """A table, or the first rows of one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name: "words"."""
+    row_count: _builtins.int
+    """Number of all its rows; ExportAnalysis gives those that are not here."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___Column]:
+        """Its columns, each with a value a row."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        row_count: _builtins.int = ...,
+        columns: _abc.Iterable[Global___Column] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "name", b"name", "row_count", b"row_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Table: _TypeAlias = Table  # noqa: Y015
+
+@_typing.final
+class Column(_message.Message):
+    """A column of a table."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STRINGS_FIELD_NUMBER: _builtins.int
+    NUMBERS_FIELD_NUMBER: _builtins.int
+    INTEGERS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name: "score"."""
+    @_builtins.property
+    def strings(self) -> Global___StringColumn:
+        """Strings."""
+
+    @_builtins.property
+    def numbers(self) -> Global___NumberColumn:
+        """Numbers; NaN where there is none."""
+
+    @_builtins.property
+    def integers(self) -> Global___IntegerColumn:
+        """Integers."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        strings: Global___StringColumn | None = ...,
+        numbers: Global___NumberColumn | None = ...,
+        integers: Global___IntegerColumn | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["integers", b"integers", "numbers", b"numbers", "strings", b"strings", "values", b"values"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["integers", b"integers", "name", b"name", "numbers", b"numbers", "strings", b"strings", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_values: _TypeAlias = _typing.Literal["strings", "numbers", "integers"]  # noqa: Y015
+    _WhichOneofArgType_values: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_values) -> _WhichOneofReturnType_values | None: ...
+
+Global___Column: _TypeAlias = Column  # noqa: Y015
+
+@_typing.final
+class StringColumn(_message.Message):
+    """Strings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """One a row."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StringColumn: _TypeAlias = StringColumn  # noqa: Y015
+
+@_typing.final
+class NumberColumn(_message.Message):
+    """Numbers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """One a row."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NumberColumn: _TypeAlias = NumberColumn  # noqa: Y015
+
+@_typing.final
+class IntegerColumn(_message.Message):
+    """Integers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """One a row."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntegerColumn: _TypeAlias = IntegerColumn  # noqa: Y015
+
+@_typing.final
+class GetAnalysisRequest(_message.Message):
+    """Asks for one analysis."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"analyses/x"."""
+    rows: _builtins.int
+    """Most rows of each table; 0: 100. Fewer where they would not fit into a message of 2 MiB."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAnalysisRequest: _TypeAlias = GetAnalysisRequest  # noqa: Y015
+
+@_typing.final
+class ListAnalysesRequest(_message.Message):
+    """Asks for a page of analyses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most to return; 0: 100. At most 1000."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAnalysesRequest: _TypeAlias = ListAnalysesRequest  # noqa: Y015
+
+@_typing.final
+class ListAnalysesResponse(_message.Message):
+    """A page of analyses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYSES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty: this is the last."""
+    @_builtins.property
+    def analyses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Analysis]:
+        """The analyses; of their tables the names and row counts only."""
+
+    def __init__(
+        self,
+        *,
+        analyses: _abc.Iterable[Global___Analysis] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyses", b"analyses", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAnalysesResponse: _TypeAlias = ListAnalysesResponse  # noqa: Y015
+
+@_typing.final
+class DeleteAnalysisRequest(_message.Message):
+    """Asks for the removal of an analysis."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"analyses/x"."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteAnalysisRequest: _TypeAlias = DeleteAnalysisRequest  # noqa: Y015
+
+@_typing.final
+class ExportAnalysisRequest(_message.Message):
+    """Asks for an analysis as a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"analyses/x"."""
+    format: Global___AnalysisFormat.ValueType
+    """How to write it."""
+    table: _builtins.str
+    """As CSV: which table; empty: the only one."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        format: Global___AnalysisFormat.ValueType = ...,
+        table: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "name", b"name", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAnalysisRequest: _TypeAlias = ExportAnalysisRequest  # noqa: Y015

@@ -110,6 +110,36 @@ class AnalysisServiceStub(object):
                 request_serializer=patchclamp_dot_v1_dot_analysis__pb2.TopWordsRequest.SerializeToString,
                 response_deserializer=patchclamp_dot_v1_dot_analysis__pb2.TopWordsResponse.FromString,
                 _registered_method=True)
+        self.AnalyzeActivations = channel.unary_unary(
+                '/patchclamp.v1.AnalysisService/AnalyzeActivations',
+                request_serializer=patchclamp_dot_v1_dot_analysis__pb2.AnalyzeActivationsRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
+        self.EvaluateRankings = channel.unary_unary(
+                '/patchclamp.v1.AnalysisService/EvaluateRankings',
+                request_serializer=patchclamp_dot_v1_dot_analysis__pb2.EvaluateRankingsRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
+        self.GetAnalysis = channel.unary_unary(
+                '/patchclamp.v1.AnalysisService/GetAnalysis',
+                request_serializer=patchclamp_dot_v1_dot_analysis__pb2.GetAnalysisRequest.SerializeToString,
+                response_deserializer=patchclamp_dot_v1_dot_analysis__pb2.Analysis.FromString,
+                _registered_method=True)
+        self.ListAnalyses = channel.unary_unary(
+                '/patchclamp.v1.AnalysisService/ListAnalyses',
+                request_serializer=patchclamp_dot_v1_dot_analysis__pb2.ListAnalysesRequest.SerializeToString,
+                response_deserializer=patchclamp_dot_v1_dot_analysis__pb2.ListAnalysesResponse.FromString,
+                _registered_method=True)
+        self.DeleteAnalysis = channel.unary_unary(
+                '/patchclamp.v1.AnalysisService/DeleteAnalysis',
+                request_serializer=patchclamp_dot_v1_dot_analysis__pb2.DeleteAnalysisRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.ExportAnalysis = channel.unary_stream(
+                '/patchclamp.v1.AnalysisService/ExportAnalysis',
+                request_serializer=patchclamp_dot_v1_dot_analysis__pb2.ExportAnalysisRequest.SerializeToString,
+                response_deserializer=patchclamp_dot_v1_dot_activations__pb2.FileChunk.FromString,
+                _registered_method=True)
 
 
 class AnalysisServiceServicer(object):
@@ -211,7 +241,51 @@ class AnalysisServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def TopWords(self, request, context):
-        """The word types that drive each of some neurons most. Cancelling the call stops the work.
+        """The word types that drive each of some neurons most, in a set or in a text. Cancelling the call stops the work.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnalyzeActivations(self, request, context):
+        """Runs a method that answers with tables: what neurons stand for, factors, layers, similarity, efficient features.
+        The response is an Analysis, which is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EvaluateRankings(self, request, context):
+        """Judges rankings of the same neurons by probes of their top, random and bottom neurons. The response is an Analysis
+        with the tables "scores" (of each seed), "layers", "spread", "overlap" and "agreement", which is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAnalysis(self, request, context):
+        """One analysis with the first rows of its tables. NOT_FOUND where there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAnalyses(self, request, context):
+        """Lists the analyses, ordered by name, without their tables.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAnalysis(self, request, context):
+        """Removes an analysis.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportAnalysis(self, request, context):
+        """All rows of an analysis as a file: one table as CSV, or everything as JSON.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -289,6 +363,36 @@ def add_AnalysisServiceServicer_to_server(servicer, server):
                     servicer.TopWords,
                     request_deserializer=patchclamp_dot_v1_dot_analysis__pb2.TopWordsRequest.FromString,
                     response_serializer=patchclamp_dot_v1_dot_analysis__pb2.TopWordsResponse.SerializeToString,
+            ),
+            'AnalyzeActivations': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnalyzeActivations,
+                    request_deserializer=patchclamp_dot_v1_dot_analysis__pb2.AnalyzeActivationsRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'EvaluateRankings': grpc.unary_unary_rpc_method_handler(
+                    servicer.EvaluateRankings,
+                    request_deserializer=patchclamp_dot_v1_dot_analysis__pb2.EvaluateRankingsRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'GetAnalysis': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAnalysis,
+                    request_deserializer=patchclamp_dot_v1_dot_analysis__pb2.GetAnalysisRequest.FromString,
+                    response_serializer=patchclamp_dot_v1_dot_analysis__pb2.Analysis.SerializeToString,
+            ),
+            'ListAnalyses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAnalyses,
+                    request_deserializer=patchclamp_dot_v1_dot_analysis__pb2.ListAnalysesRequest.FromString,
+                    response_serializer=patchclamp_dot_v1_dot_analysis__pb2.ListAnalysesResponse.SerializeToString,
+            ),
+            'DeleteAnalysis': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAnalysis,
+                    request_deserializer=patchclamp_dot_v1_dot_analysis__pb2.DeleteAnalysisRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ExportAnalysis': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAnalysis,
+                    request_deserializer=patchclamp_dot_v1_dot_analysis__pb2.ExportAnalysisRequest.FromString,
+                    response_serializer=patchclamp_dot_v1_dot_activations__pb2.FileChunk.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -672,6 +776,168 @@ class AnalysisService(object):
             '/patchclamp.v1.AnalysisService/TopWords',
             patchclamp_dot_v1_dot_analysis__pb2.TopWordsRequest.SerializeToString,
             patchclamp_dot_v1_dot_analysis__pb2.TopWordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnalyzeActivations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchclamp.v1.AnalysisService/AnalyzeActivations',
+            patchclamp_dot_v1_dot_analysis__pb2.AnalyzeActivationsRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EvaluateRankings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchclamp.v1.AnalysisService/EvaluateRankings',
+            patchclamp_dot_v1_dot_analysis__pb2.EvaluateRankingsRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAnalysis(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchclamp.v1.AnalysisService/GetAnalysis',
+            patchclamp_dot_v1_dot_analysis__pb2.GetAnalysisRequest.SerializeToString,
+            patchclamp_dot_v1_dot_analysis__pb2.Analysis.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAnalyses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchclamp.v1.AnalysisService/ListAnalyses',
+            patchclamp_dot_v1_dot_analysis__pb2.ListAnalysesRequest.SerializeToString,
+            patchclamp_dot_v1_dot_analysis__pb2.ListAnalysesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAnalysis(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchclamp.v1.AnalysisService/DeleteAnalysis',
+            patchclamp_dot_v1_dot_analysis__pb2.DeleteAnalysisRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAnalysis(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/patchclamp.v1.AnalysisService/ExportAnalysis',
+            patchclamp_dot_v1_dot_analysis__pb2.ExportAnalysisRequest.SerializeToString,
+            patchclamp_dot_v1_dot_activations__pb2.FileChunk.FromString,
             options,
             channel_credentials,
             insecure,

@@ -68,7 +68,23 @@ class AnalysisServiceStub:
     FindRedundantNeurons: _grpc.UnaryUnaryMultiCallable[_analysis_pb2.FindRedundantNeuronsRequest, _operations_pb2.Operation]
     """Neurons that say the same, grouped by their correlation. The response is a Redundancy, which the operation keeps."""
     TopWords: _grpc.UnaryUnaryMultiCallable[_analysis_pb2.TopWordsRequest, _analysis_pb2.TopWordsResponse]
-    """The word types that drive each of some neurons most. Cancelling the call stops the work."""
+    """The word types that drive each of some neurons most, in a set or in a text. Cancelling the call stops the work."""
+    AnalyzeActivations: _grpc.UnaryUnaryMultiCallable[_analysis_pb2.AnalyzeActivationsRequest, _operations_pb2.Operation]
+    """Runs a method that answers with tables: what neurons stand for, factors, layers, similarity, efficient features.
+    The response is an Analysis, which is kept.
+    """
+    EvaluateRankings: _grpc.UnaryUnaryMultiCallable[_analysis_pb2.EvaluateRankingsRequest, _operations_pb2.Operation]
+    """Judges rankings of the same neurons by probes of their top, random and bottom neurons. The response is an Analysis
+    with the tables "scores" (of each seed), "layers", "spread", "overlap" and "agreement", which is kept.
+    """
+    GetAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_pb2.GetAnalysisRequest, _analysis_pb2.Analysis]
+    """One analysis with the first rows of its tables. NOT_FOUND where there is none."""
+    ListAnalyses: _grpc.UnaryUnaryMultiCallable[_analysis_pb2.ListAnalysesRequest, _analysis_pb2.ListAnalysesResponse]
+    """Lists the analyses, ordered by name, without their tables."""
+    DeleteAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_pb2.DeleteAnalysisRequest, _empty_pb2.Empty]
+    """Removes an analysis."""
+    ExportAnalysis: _grpc.UnaryStreamMultiCallable[_analysis_pb2.ExportAnalysisRequest, _activations_pb2.FileChunk]
+    """All rows of an analysis as a file: one table as CSV, or everything as JSON."""
 
 @_typing.type_check_only
 class AnalysisServiceAsyncStub(AnalysisServiceStub):
@@ -107,7 +123,23 @@ class AnalysisServiceAsyncStub(AnalysisServiceStub):
     FindRedundantNeurons: _aio.UnaryUnaryMultiCallable[_analysis_pb2.FindRedundantNeuronsRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Neurons that say the same, grouped by their correlation. The response is a Redundancy, which the operation keeps."""
     TopWords: _aio.UnaryUnaryMultiCallable[_analysis_pb2.TopWordsRequest, _analysis_pb2.TopWordsResponse]  # type: ignore[assignment]
-    """The word types that drive each of some neurons most. Cancelling the call stops the work."""
+    """The word types that drive each of some neurons most, in a set or in a text. Cancelling the call stops the work."""
+    AnalyzeActivations: _aio.UnaryUnaryMultiCallable[_analysis_pb2.AnalyzeActivationsRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Runs a method that answers with tables: what neurons stand for, factors, layers, similarity, efficient features.
+    The response is an Analysis, which is kept.
+    """
+    EvaluateRankings: _aio.UnaryUnaryMultiCallable[_analysis_pb2.EvaluateRankingsRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Judges rankings of the same neurons by probes of their top, random and bottom neurons. The response is an Analysis
+    with the tables "scores" (of each seed), "layers", "spread", "overlap" and "agreement", which is kept.
+    """
+    GetAnalysis: _aio.UnaryUnaryMultiCallable[_analysis_pb2.GetAnalysisRequest, _analysis_pb2.Analysis]  # type: ignore[assignment]
+    """One analysis with the first rows of its tables. NOT_FOUND where there is none."""
+    ListAnalyses: _aio.UnaryUnaryMultiCallable[_analysis_pb2.ListAnalysesRequest, _analysis_pb2.ListAnalysesResponse]  # type: ignore[assignment]
+    """Lists the analyses, ordered by name, without their tables."""
+    DeleteAnalysis: _aio.UnaryUnaryMultiCallable[_analysis_pb2.DeleteAnalysisRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Removes an analysis."""
+    ExportAnalysis: _aio.UnaryStreamMultiCallable[_analysis_pb2.ExportAnalysisRequest, _activations_pb2.FileChunk]  # type: ignore[assignment]
+    """All rows of an analysis as a file: one table as CSV, or everything as JSON."""
 
 class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs the methods of the analysis library on activation sets, in processes of their own: generation goes on. The
@@ -227,6 +259,58 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _analysis_pb2.TopWordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_analysis_pb2.TopWordsResponse, _abc.Awaitable[_analysis_pb2.TopWordsResponse]]:
-        """The word types that drive each of some neurons most. Cancelling the call stops the work."""
+        """The word types that drive each of some neurons most, in a set or in a text. Cancelling the call stops the work."""
+
+    @_abc_1.abstractmethod
+    def AnalyzeActivations(
+        self,
+        request: _analysis_pb2.AnalyzeActivationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Runs a method that answers with tables: what neurons stand for, factors, layers, similarity, efficient features.
+        The response is an Analysis, which is kept.
+        """
+
+    @_abc_1.abstractmethod
+    def EvaluateRankings(
+        self,
+        request: _analysis_pb2.EvaluateRankingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Judges rankings of the same neurons by probes of their top, random and bottom neurons. The response is an Analysis
+        with the tables "scores" (of each seed), "layers", "spread", "overlap" and "agreement", which is kept.
+        """
+
+    @_abc_1.abstractmethod
+    def GetAnalysis(
+        self,
+        request: _analysis_pb2.GetAnalysisRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_analysis_pb2.Analysis, _abc.Awaitable[_analysis_pb2.Analysis]]:
+        """One analysis with the first rows of its tables. NOT_FOUND where there is none."""
+
+    @_abc_1.abstractmethod
+    def ListAnalyses(
+        self,
+        request: _analysis_pb2.ListAnalysesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_analysis_pb2.ListAnalysesResponse, _abc.Awaitable[_analysis_pb2.ListAnalysesResponse]]:
+        """Lists the analyses, ordered by name, without their tables."""
+
+    @_abc_1.abstractmethod
+    def DeleteAnalysis(
+        self,
+        request: _analysis_pb2.DeleteAnalysisRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Removes an analysis."""
+
+    @_abc_1.abstractmethod
+    def ExportAnalysis(
+        self,
+        request: _analysis_pb2.ExportAnalysisRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_activations_pb2.FileChunk], _abc.AsyncIterator[_activations_pb2.FileChunk]]:
+        """All rows of an analysis as a file: one table as CSV, or everything as JSON."""
 
 def add_AnalysisServiceServicer_to_server(servicer: AnalysisServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,1 @@
+"""The commands of `patchclamp-analysis`."""

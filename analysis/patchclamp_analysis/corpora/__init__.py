@@ -1,0 +1,1 @@
+"""Annotated text: reading it, labelling it by rules, keeping it, drawing from it."""

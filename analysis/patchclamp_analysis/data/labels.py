@@ -1,0 +1,56 @@
+"""Labels as class numbers, in sorted order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import BadData
+
+__all__ = ["encoded", "encoded_as"]
+
+Encoded = tuple[NDArray[np.int32], NDArray[np.float64] | None, tuple[str, ...], NDArray[np.bool_]]
+
+
+def encoded(labels: ArrayLike | None, targets: ArrayLike | None, rows: int) -> Encoded:
+    """For each row its class number (−1: none), or its target; the classes; and which rows have one.
+
+    Strings are sorted as strings, integers as numbers. "", None and NaN are no label, NaN is no target.
+    """
+    if labels is not None and targets is not None:
+        raise BadData("give labels or targets, not both")
+    if targets is not None:
+        values = np.asarray(targets, dtype=np.float64)
+        if np.isinf(values).any():
+            raise BadData(f"the target is {values[np.isinf(values)][0]}", where=f"row {np.argmax(np.isinf(values))}")
+        return np.full(rows, -1, np.int32), values, (), ~np.isnan(values)
+    if labels is None:
+        return np.full(rows, -1, np.int32), None, (), np.ones(rows, bool)
+    given = np.asarray(labels)
+    if given.dtype.kind in "biu":
+        names, y = np.unique(given, return_inverse=True)
+        return y.astype(np.int32), None, tuple(str(name) for name in names), np.ones(rows, bool)
+    if given.dtype.kind not in "OUT":
+        raise BadData(f"labels must be strings or integers, not {given.dtype}; numbers to predict go to targets")
+    return _of_strings(given)
+
+
+def _of_strings(labels: NDArray[np.object_]) -> Encoded:
+    names = ["" if label is None or label != label else str(label) for label in labels.tolist()]
+    classes = tuple(sorted(set(names) - {""}))
+    if not classes:
+        raise BadData("no row has a label")
+    numbers = {name: number for number, name in enumerate(classes)} | {"": -1}
+    y = np.fromiter((numbers[name] for name in names), np.int32, len(names))
+    return y, None, classes, y >= 0
+
+
+def encoded_as(y: NDArray[np.int32], classes: Sequence[str], others: Sequence[str]) -> NDArray[np.int32]:
+    """Class numbers of `classes` as those of `others`; −1 for what these lack."""
+    if len(set(others)) < len(others):
+        raise BadData("a class stands there twice")
+    numbers = {name: number for number, name in enumerate(others)}
+    table = np.array([numbers.get(name, -1) for name in classes] + [-1], np.int32)
+    return table[y]

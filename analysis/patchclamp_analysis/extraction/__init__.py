@@ -1,0 +1,1 @@
+"""Activations of a corpus without a server, on one machine or on Ray."""

@@ -1,0 +1,152 @@
+"""Top contexts: the n-grams at whose last word a neuron is most active."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.rows import Data
+from ..data.word_types import word_types
+from ..progress import QUIET, Progress
+from ..tables import Tables
+from .method import Kind, TableMethod
+from .parameters import About
+
+__all__ = ["Context", "NeuronContexts", "TopContexts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """An n-gram, the activation at its last word, and that word's row in the data."""
+
+    words: tuple[str, ...]
+    activation: float
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronContexts:
+    """The contexts of a neuron, strongest first."""
+
+    site: str
+    index: int
+    contexts: tuple[Context, ...]
+
+
+@dataclass(frozen=True)
+class TopContexts(TableMethod):
+    """The n-grams at whose last word a neuron is most active: what it reacts to, in context.
+
+    The context of a row is its word and up to `words` − 1 before it in the sentence. Of rows with the same context the
+    most active one stands for all; the `top` contexts are kept by activation, or by −x (`sign`), of equal ones
+    the earlier row. One pass, in which each neuron keeps no more than its best so far.
+
+    Misses what depends on words further back, or after. Rows that the data leaves out (masked, unlabelled) end a
+    context. Deviation: equal contexts count once.
+    """
+
+    top: Annotated[int, About("How many contexts a neuron.", 1, 10_000)] = 20
+    words: Annotated[int, About("Longest context.", 1, 100)] = 5
+    sign: Annotated[Literal["positive", "negative"], About("What active is.")] = "positive"
+
+    kind: ClassVar[Kind] = Kind.NEURON_TO_CONCEPTS
+    name: ClassVar[str] = "top_contexts"
+    reference: ClassVar[str] = "Kádár et al. 2017, Representation of linguistic form and function in RNNs"
+    complexity: ClassVar[str] = "O(N·D), one pass"
+
+    def tables(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> Tables:
+        """Gives "contexts": the contexts of each neuron, strongest first."""
+        import pandas as pd
+
+        found = self.find(self.only(datas), progress=progress)
+        rows = [
+            (each.site, each.index, " ".join(context.words), context.activation, context.row)
+            for each in found
+            for context in each.contexts
+        ]
+        return self.answer(
+            datas, contexts=pd.DataFrame(rows, columns=["site", "index", "context", "activation", "row"])
+        )
+
+    def find(
+        self,
+        data: Data,
+        neurons: Sequence[int] | NDArray[np.integer] | None = None,
+        *,
+        progress: Progress = QUIET,
+    ) -> tuple[NeuronContexts, ...]:
+        """For some neurons, by place (None: all), in the order of the data. BadData without words."""
+        words, types = word_types(data)
+        data = data if neurons is None else data.keep(neurons)
+        spans = _spans(data, self.words)
+        sign = np.float32(1.0 if self.sign == "positive" else -1.0)
+        best = _Best(self.top, len(data.neurons), _numbers(types, spans))
+        for place, block in progress.each(data.blocks()):
+            best.add(place, sign * block)
+        found = []
+        for neuron, values, rows in zip(data.neurons, sign * best.values.T, best.rows.T, strict=True):
+            contexts = tuple(
+                Context(tuple(words[at] for at in types[row - spans[row] + 1 : row + 1]), float(value), int(row))
+                for value, row in zip(values[rows >= 0], rows[rows >= 0], strict=True)
+            )
+            found.append(NeuronContexts(neuron.site, neuron.index, contexts))
+        return tuple(found)
+
+
+class _Best:
+    """The best rows of each neuron so far [top, D], best first, of each context one; −1 where there are none yet."""
+
+    def __init__(self, top: int, width: int, contexts: NDArray[np.int64]) -> None:
+        self.contexts = contexts
+        self.values = np.full((top, width), -np.inf, np.float32)
+        self.rows = np.full((top, width), -1, np.int64)
+
+    def add(self, rows: slice, block: NDArray[np.float32]) -> None:
+        """The next rows. Neurons that have no better one are left as they are: soon most."""
+        better = np.flatnonzero(block.max(axis=0) > self.values[-1])
+        values = np.concatenate((self.values[:, better], block[:, better]))
+        numbers = np.broadcast_to(np.arange(rows.start, rows.stop)[:, None], (len(block), len(better)))
+        places = np.concatenate((self.rows[:, better], numbers))
+        order = np.argsort(-values, axis=0, kind="stable")
+        values, places = np.take_along_axis(values, order, 0), np.take_along_axis(places, order, 0)
+        repeated = _repeated(np.where(places < 0, -1, self.contexts[places]))
+        values[repeated], places[repeated] = -np.inf, -1
+        order = np.argsort(repeated, axis=0, kind="stable")[: len(self.rows)]
+        self.values[:, better] = np.take_along_axis(values, order, 0)
+        self.rows[:, better] = np.take_along_axis(places, order, 0)
+
+
+def _repeated(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """[n, d] where a column has the same number further up."""
+    order = np.argsort(numbers, axis=0, kind="stable")
+    ascending = np.take_along_axis(numbers, order, 0)
+    again = np.zeros(numbers.shape, bool)
+    again[1:] = ascending[1:] == ascending[:-1]
+    found = np.empty_like(again)
+    np.put_along_axis(found, order, again, 0)
+    return found
+
+
+def _spans(data: Data, longest: int) -> NDArray[np.int64]:
+    """[N] words in the context of each row: as many as follow one another in its sentence."""
+    starts = np.ones(len(data), bool)
+    starts[1:] = np.diff(data.rows) != 1
+    if data.sentences is not None:
+        starts[1:] |= np.diff(data.sentences) != 0
+    rows = np.arange(len(data))
+    first = np.maximum.accumulate(np.where(starts, rows, 0))
+    return np.minimum(rows - first + 1, longest)
+
+
+def _numbers(types: NDArray[np.int64], spans: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[N] a number for each context, equal where contexts are."""
+    codes = types + 1
+    numbers, rows = np.zeros(len(types), np.int64), np.arange(len(types))
+    for back in range(int(spans.max())):
+        code = np.where(back < spans, codes[rows - back], 0)
+        numbers = np.unique(numbers * (codes.max() + 1) + code, return_inverse=True)[1].astype(np.int64)
+    return numbers

@@ -1,0 +1,1 @@
+"""The files of the NeuroX toolkit, either way."""

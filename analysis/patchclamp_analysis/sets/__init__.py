@@ -1,0 +1,1 @@
+"""Activation sets: one HDF5 file of activations with its words and labels."""
