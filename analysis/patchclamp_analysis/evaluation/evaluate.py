@@ -10,7 +10,7 @@ import numpy as np
 
 from ..data.rows import Data
 from ..errors import BadData
-from ..methods.method import Method
+from ..methods.method import Kind, Method
 from ..methods.parameters import About
 from ..progress import QUIET, Progress
 from ..results import Ranking
@@ -49,6 +49,7 @@ class Evaluation(Method):
     epochs: Annotated[int, About("The probes' passes over the rows; 0: as many as it takes.", 0, 100_000)] = 0
 
     name: ClassVar[str] = "evaluation"
+    kind: ClassVar[Kind] = Kind.EVALUATION
     reference: ClassVar[str] = "Antverg & Belinkov 2022; Hewitt & Liang 2019; Voita & Titov 2020; Fan et al. 2023"
     complexity: ClassVar[str] = "O(seeds·(epochs·N·D·C + counts·epochs·N·k·C)) a ranking"
 

@@ -34,6 +34,7 @@ class Kind(enum.Enum):
     NEURON_TO_CONCEPTS = "neuron to concepts"
     UNSUPERVISED = "unsupervised"
     REDUNDANCY = "redundancy"
+    EVALUATION = "evaluation"
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,6 @@ def test_wrong_columns(columns: TableColumns, message: str) -> None:
 
 
 def test_neither_library_is_imported_for_it() -> None:
-    program = "import sys, patchclamp_analysis.corpus_tables; print({'pandas', 'datasets'} & set(sys.modules))"
+    program = "import sys, patchclamp_analysis.corpora.tables; print({'pandas', 'datasets'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

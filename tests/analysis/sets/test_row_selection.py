@@ -98,7 +98,7 @@ def test_the_two_draws_are_independent() -> None:
 
 def test_the_same_seed_keeps_the_same_whatever_the_hash_seed() -> None:
     code = (
-        "from patchclamp_analysis.row_selection import *\n"
+        "from patchclamp_analysis.sets.row_selection import *\n"
         "units = [Unit(k // 9, k % 9, str(k % 7), 'NV'[k % 2]) for k in range(300)]\n"
         "drawn = RowSelection.draw(RowFilter('l', per_label=20, per_word_type=9, seed=5), lambda: units)\n"
         "print([k for k, unit in enumerate(units) if drawn.keeps(unit)])"
