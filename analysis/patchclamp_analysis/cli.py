@@ -29,11 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _app() -> typer.Typer:
+    from .commands.analyze import analyze
     from .commands.convert import convert
     from .commands.evaluation import compare, evaluate
     from .commands.extract import extract, merge_shards
     from .commands.methods import methods, rank
     from .commands.neurons import clusters, top_words
+    from .commands.plot import plot
     from .commands.sets import show
 
     app = typer.Typer(
@@ -50,8 +52,10 @@ def _app() -> typer.Typer:
     app.command()(show)
     app.command()(methods)
     app.command()(rank)
+    app.command()(analyze)
     app.command()(evaluate)
     app.command()(compare)
+    app.command()(plot)
     app.command()(clusters)
     app.command()(top_words)
     return app

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Tables"]
+
+T = TypeVar("T")
 
 _FORMAT = "patchclamp tables 1"
 
@@ -73,7 +75,9 @@ class Tables:
                 name: pd.DataFrame({column: _column(values) for column, values in columns.items()})
                 for name, columns in content["tables"].items()
             }
-            return cls(content["method"], tables, content["label"], content["parameters"], tuple(content["notes"]))
+            notes = [_of(str, note) for note in _of(list, content["notes"])]
+            method, label, parameters = content["method"], content["label"], content["parameters"]
+            return cls(_of(str, method), tables, _of(str, label), _of(dict, parameters), tuple(notes))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadData(f"these are no tables: {error}", where=str(path)) from error
 
@@ -84,8 +88,19 @@ def _plain(column: pd.Series) -> list[object]:
     return list(column.tolist())
 
 
-def _column(values: list[object]) -> object:
+def _of(kind: type[T], value: object) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
+def _column(values: object) -> object:
     """Numbers with gaps as floats; an empty column has no type."""
+    values = _of(list, values)
+    if len({isinstance(value, str) for value in values if value is not None}) > 1:
+        raise TypeError("a column has numbers and strings")
+    if not all(value is None or isinstance(value, str | int | float) for value in values):
+        raise TypeError("a column has what is neither number nor string")
     if any(value is None for value in values) and not any(isinstance(value, str) for value in values):
         return np.array([math.nan if value is None else value for value in values], np.float64)
     return values

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 
@@ -12,6 +11,7 @@ import structlog
 from patchclamp_service import logs
 from patchclamp_service.engine.errors import PatchclampError
 from patchclamp_service.flags import parse_flags
+from patchclamp_service.native_libraries import prepare_environment
 from patchclamp_service.server import serve
 from patchclamp_service.settings import BadSetting, Settings, load_settings
 
@@ -20,7 +20,7 @@ __all__ = ["main"]
 
 def main(argv: list[str]) -> int:
     """Serves until SIGTERM or SIGINT; the exit code: 0 stopped, 1 could not start, 2 a bad setting."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: idle threads must not spin
+    prepare_environment()
     try:
         settings = load_settings(parse_flags(argv))
     except BadSetting as error:

@@ -4,30 +4,71 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TypeVar
 
 from google.protobuf import struct_pb2
 from patchclamp.v1 import activations_pb2
 from patchclamp_analysis.errors import BadData
-from patchclamp_analysis.methods import RANKING_METHODS, Method, RankingMethod, build
+from patchclamp_analysis.methods import METHODS, ComparingMethod, Method, RankingMethod, TableMethod, build
 
 from patchclamp_service.analysis_messages import plain_values
 from patchclamp_service.engine.errors import InvalidRequest, Unsupported
 from patchclamp_service.set_labels import nearest
 
-__all__ = ["built", "check_same_model", "check_sites", "chosen_layer", "chosen_sites", "label_count", "method_named"]
+__all__ = [
+    "built",
+    "check_same_model",
+    "check_sites",
+    "check_words",
+    "chosen_layer",
+    "chosen_sites",
+    "label_count",
+    "method_named",
+    "table_method",
+]
 
 M = TypeVar("M", bound=Method)
 
+# What some methods need beside the rest, and the extra that has it.
+_PACKAGES = {"umap_kmeans": ("umap", "umap")}
+_BY_SENTENCE = (
+    activations_pb2.SENTENCE_FIRST,
+    activations_pb2.SENTENCE_LAST,
+    activations_pb2.SENTENCE_AVERAGE,
+    activations_pb2.SENTENCE_MAX,
+)
 _PATTERN = re.compile(r"(?:encoder\.|decoder\.)?layers\.\*\.\w+")
 
 
-def method_named(name: str) -> type[RankingMethod]:
-    """The method of that name."""
-    if name not in RANKING_METHODS:
-        text = f"method: there is no method {name!r}{nearest(name, RANKING_METHODS)}"
+def method_named(name: str) -> type[RankingMethod] | type[ComparingMethod]:
+    """The method of that name that ranks neurons."""
+    kind = METHODS.get(name)
+    if kind is not None and issubclass(kind, RankingMethod | ComparingMethod):
+        return kind
+    if kind is not None:
+        text = f"method: {name} answers with tables, not with a ranking: AnalyzeActivations runs it"
+        raise InvalidRequest(text, reason="ANSWERS_WITH_TABLES", field="method")
+    known = [each for each, kind in METHODS.items() if not issubclass(kind, TableMethod)]
+    text = f"method: there is no method {name!r}{nearest(name, known)}"
+    raise InvalidRequest(text, reason="UNKNOWN_METHOD", field="method")
+
+
+def table_method(name: str) -> type[TableMethod]:
+    """The method of that name that answers with tables, if what it needs is installed."""
+    kind = METHODS.get(name)
+    if kind is not None and not issubclass(kind, TableMethod):
+        text = f"method: {name} answers with a ranking, not with tables: RankNeurons runs it"
+        raise InvalidRequest(text, reason="ANSWERS_WITH_RANKING", field="method")
+    if kind is None:
+        known = [each for each, kind in METHODS.items() if issubclass(kind, TableMethod)]
+        text = f"method: there is no method {name!r}{nearest(name, known)}"
         raise InvalidRequest(text, reason="UNKNOWN_METHOD", field="method")
-    return RANKING_METHODS[name]
+    package, extra = _PACKAGES.get(name, ("", ""))
+    if package and find_spec(package) is None:
+        text = f"method: {name} needs a package that this server lacks: pip install 'patchclamp[service,{extra}]'"
+        raise Unsupported(text, reason="NOT_INSTALLED", field="method")
+    return kind
 
 
 def built(method: type[M], parameters: struct_pb2.Struct) -> M:
@@ -83,13 +124,22 @@ def check_same_model(stored: activations_pb2.ActivationSet, name: str, digest: s
         raise Unsupported(text, reason="ANOTHER_MODEL", field=field)
 
 
-def check_sites(stored: activations_pb2.ActivationSet, wanted: Sequence[str], name: str) -> None:
+def check_words(aggregation: activations_pb2.Aggregation.ValueType, name: str, field: str) -> None:
+    """Unsupported unless the rows of such a set, or text, are words or tokens."""
+    if aggregation in _BY_SENTENCE:
+        text = f"{field}: the rows of {name} are sentences, not words"
+        raise Unsupported(text, reason="NEEDS_WORDS", field=field)
+
+
+def check_sites(
+    stored: activations_pb2.ActivationSet, wanted: Sequence[str], name: str, field: str = "activation_set"
+) -> None:
     """InvalidRequest unless the set has all sites that `name` needs."""
     there = {site.site for site in stored.sites}
     for site in wanted:
         if site not in there:
-            text = f"activation_set: {stored.name} has no site {site!r}, which {name} needs"
-            raise InvalidRequest(text, reason="UNKNOWN_SITE", field="activation_set")
+            text = f"{field}: {stored.name} has no site {site!r}, which {name} needs"
+            raise InvalidRequest(text, reason="UNKNOWN_SITE", field=field)
 
 
 def _matching(names: Sequence[str], pattern: str) -> list[str]:

@@ -8,12 +8,20 @@ from typing import cast
 
 from google.protobuf import struct_pb2
 from patchclamp.v1 import analysis_pb2
-from patchclamp_analysis.methods import METHODS, MethodInfo, Parameter, describe
+from patchclamp_analysis.methods import METHODS, Kind, MethodInfo, Parameter, describe
 from patchclamp_analysis.results import Ranking, ScoredNeuron
 
 from patchclamp_service.engine.errors import InvalidRequest
 
 __all__ = ["fill_ranking", "listed_methods", "plain_values", "shown_count", "struct_of"]
+
+_KINDS = {
+    Kind.CONCEPT_TO_NEURONS: analysis_pb2.METHOD_KIND_CONCEPT_TO_NEURONS,
+    Kind.NEURON_TO_CONCEPTS: analysis_pb2.METHOD_KIND_NEURON_TO_CONCEPTS,
+    Kind.UNSUPERVISED: analysis_pb2.METHOD_KIND_UNSUPERVISED,
+    Kind.REDUNDANCY: analysis_pb2.METHOD_KIND_REDUNDANCY,
+}
+_ANSWERS = {"ranking": analysis_pb2.METHOD_ANSWER_RANKING, "tables": analysis_pb2.METHOD_ANSWER_TABLES}
 
 _TOP = 100
 # Of all lists of a message together: it stays below the 4 MiB that gRPC's clients take by default.
@@ -21,7 +29,7 @@ _MOST_NEURONS = 100_000
 
 
 def listed_methods() -> list[analysis_pb2.Method]:
-    """Every method that ranks neurons, ordered by name."""
+    """Every method, ordered by name."""
     return [_method(describe(METHODS[name])) for name in sorted(METHODS)]
 
 
@@ -66,16 +74,17 @@ def _scored(neurons: Iterable[ScoredNeuron]) -> list[analysis_pb2.ScoredNeuron]:
 
 
 def _method(info: MethodInfo) -> analysis_pb2.Method:
-    kind = analysis_pb2.METHOD_KIND_CONCEPT_TO_NEURONS if info.supervised else analysis_pb2.METHOD_KIND_UNSUPERVISED
     return analysis_pb2.Method(
         name=info.name,
-        kind=kind,
+        kind=_KINDS[Kind(info.kind)],
         summary=info.summary,
         description=info.description,
         supervised=info.supervised,
         reference=info.reference,
         complexity=info.complexity,
         parameters=map(_parameter, info.parameters),
+        answer=_ANSWERS[info.answer],
+        compares=info.several,
     )
 
 

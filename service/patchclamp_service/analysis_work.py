@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from patchclamp_analysis.data import Data
 from patchclamp_analysis.data.neurons import Neurons
 from patchclamp_analysis.errors import BadData
-from patchclamp_analysis.methods import RankingMethod
+from patchclamp_analysis.evaluation import Evaluation
+from patchclamp_analysis.methods import ComparingMethod, RankingMethod, TableMethod
 from patchclamp_analysis.methods.correlation_clusters import CorrelationClusters
 from patchclamp_analysis.methods.linear_probe import LinearProbe
 from patchclamp_analysis.methods.top_words import NeuronWords, TopWords
@@ -20,9 +22,12 @@ from patchclamp_analysis.probe import Probe
 from patchclamp_analysis.progress import Progress
 from patchclamp_analysis.results import Ranking
 from patchclamp_analysis.sets.activation_sets import ActivationSet
+from patchclamp_analysis.tables import Tables
 
 from patchclamp_service.engine.errors import DigestMismatch
+from patchclamp_service.neuron_choice import Choice
 from patchclamp_service.staging import disk_space
+from patchclamp_service.text_rows import TextRows
 from patchclamp_service.worker_process import Report
 
 __all__ = [
@@ -30,13 +35,20 @@ __all__ = [
     "Judged",
     "Redundant",
     "Rows",
+    "Source",
     "Trained",
+    "analyze",
+    "compare",
+    "evaluate",
     "evaluate_probe",
     "find_redundant",
+    "opened_together",
     "rank",
     "top_words",
     "train_probe",
 ]
+
+_TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,23 @@ class Rows:
             raise DigestMismatch("the file of the activation set is not whole", reason="DATA_LOST") from error
         with stored:
             yield Data.from_activation_set(stored, self.layer, sites=self.sites, memory_bytes=self.memory_bytes)
+
+
+Source = Rows | TextRows
+"""Where the rows of an analysis come from."""
+
+
+@contextmanager
+def opened_together(sets: Mapping[str, Source]) -> Generator[dict[str, Data]]:
+    """Several sets, by name. Of sets of as many rows, those that each of them has: what one masks, a model that cuts
+    words otherwise may not. `masked` counts those that fall out.
+    """
+    with ExitStack() as stack:
+        datas = {name: stack.enter_context(rows.opened()) for name, rows in sets.items()}
+        if len({data.source.rows for data in datas.values()}) == 1:
+            kept = reduce(np.intersect1d, [data.rows for data in datas.values()])
+            datas = {name: _only(data, kept) for name, data in datas.items()}
+        yield datas
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +138,18 @@ def rank(report: Report, rows: Rows, method: RankingMethod, path: Path) -> int:
     return len(data)
 
 
+def compare(report: Report, sets: Mapping[str, Rows], method: ComparingMethod, path: Path) -> int:
+    """Writes a ranking of the neurons of the first set, by what the others have of them; returns its number of rows."""
+    with opened_together(sets) as datas:
+        (first, data), *others = datas.items()
+        ranking = method.compare(datas, progress=_percent(report, "ranking"))[first]
+    notes = [*ranking.notes, f"compared with {', '.join(name for name, _ in others)}"]
+    if data.masked:
+        notes.append(f"rows left out, since one of the sets masks them: {data.masked}")
+    _write(replace(ranking, notes=tuple(notes)), path)
+    return len(data)
+
+
 def train_probe(report: Report, rows: Rows, method: LinearProbe, ranking: Path | None, top: int, path: Path) -> Trained:
     """Writes a probe on all neurons of the rows, or on the `top` best of a ranking."""
     best = None if ranking is None else _best(Ranking.load(ranking), top)
@@ -144,7 +185,40 @@ def evaluate_probe(report: Report, rows: Rows, path: Path) -> Judged:
     return Judged(len(data), float(right.sum() / len(data)), float(there.max() / len(data)), tuple(scores))
 
 
-def top_words(report: Report, rows: Rows, method: TopWords, neurons: Sequence[tuple[str, int]]) -> list[NeuronWords]:
+def evaluate(
+    report: Report,
+    how: Evaluation,
+    rankings: Mapping[str, Path],
+    train: Rows,
+    test: Rows | None,
+    notes: tuple[str, ...],
+    path: Path,
+) -> int:
+    """Writes the tables of an evaluation of rankings, which are known by these names; returns how many rows it is based
+    on. Without test rows, a fifth of the sentences is kept aside.
+    """
+    named = [replace(Ranking.load(file), method=name) for name, file in rankings.items()]
+    neurons = named[0].neurons
+    with ExitStack() as stack:
+        opened = [stack.enter_context(rows.opened()) for rows in (train, test) if rows]
+        kept = [data.keep(_places(data, neurons)) for data in opened]
+        one, other = kept if test else kept[0].split(_TEST_SHARE)
+        found = how.compare(named, one, other, progress=_percent(report, "evaluating"))
+    _write(replace(found, notes=notes).to_tables(), path)
+    return len(one) + len(other)
+
+
+def analyze(report: Report, sources: Mapping[str, Source], choice: Choice, method: TableMethod, path: Path) -> int:
+    """Writes the tables of a method about some neurons of the first source; returns how many rows it is based on."""
+    with opened_together(sources) as datas:
+        first = next(iter(datas))
+        datas[first] = choice.of(datas[first])
+        tables = method.tables(datas, progress=_percent(report, "analysing"))
+    _write(tables, path)
+    return len(datas[first])
+
+
+def top_words(report: Report, rows: Source, method: TopWords, neurons: Sequence[tuple[str, int]]) -> list[NeuronWords]:
     """The words that drive each of the neurons, which are of the sites of the rows."""
     with rows.opened() as data:
         starts = _starts(data)
@@ -163,6 +237,11 @@ def find_redundant(
     kept = clusters.independent(None if ranking is None else Ranking.load(ranking), seed=seed)
     members = [clusters.neurons.keep(places) for places in clusters.members() if len(places) > 1]
     return Redundant(len(clusters.neurons), tuple(map(_by_site, members)), _by_site(clusters.neurons.keep(kept)))
+
+
+def _only(data: Data, rows: NDArray[np.int64]) -> Data:
+    chosen = np.isin(data.rows, rows)
+    return replace(data.take(chosen), masked=data.masked + int(np.sum(~chosen)))
 
 
 def _by_site(neurons: Neurons) -> dict[str, list[int]]:
@@ -208,7 +287,7 @@ def _percent(report: Report, stage: str) -> Progress:
     return Progress(told)
 
 
-def _write(result: Ranking | Probe, path: Path) -> None:
+def _write(result: Ranking | Probe | Tables, path: Path) -> None:
     with disk_space():
         path.parent.mkdir(parents=True, exist_ok=True)
         result.save(path)

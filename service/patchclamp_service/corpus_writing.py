@@ -21,16 +21,19 @@ __all__ = ["CorpusWriter"]
 
 # Parsed in a quarter of a second, which is what a process takes to start.
 _SMALL_BYTES = 1 << 20
+# Parsed in a minute at most.
+_MIDDLING_BYTES = 1 << 26
 _AT_ONCE = 2
 _PROCESS_BYTES = 1 << 30
 
 
 class CorpusWriter:
-    """Writes a few corpora at a time; others wait."""
+    """Writes a few corpora at a time; others wait, but never behind those that take much longer."""
 
     def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._workers = Workers(_AT_ONCE, _PROCESS_BYTES)
+        self._small = asyncio.Semaphore(_AT_ONCE)
+        self._middling = Workers(_AT_ONCE, _PROCESS_BYTES)
+        self._large = Workers(_AT_ONCE, _PROCESS_BYTES)
 
     async def write(
         self, sentences: Callable[[], Iterable[Sentence]], directory: Path, work_bytes: int
@@ -42,12 +45,11 @@ class CorpusWriter:
             BadData: the sentences are wrong.
             Exhausted: the disk is full, or they need too much memory.
         """
-        async with self._slots:
-            if work_bytes > _SMALL_BYTES:
-                context = JobContext("", directory.name, 1)
-                return await self._workers.run(_write, sentences, directory, context=context)
-            async with OwnThread("patchclamp-corpus") as thread:
-                return await thread.run(lambda: _write(None, lambda: _watched(sentences(), thread.check), directory))
+        if work_bytes > _SMALL_BYTES:
+            workers = self._large if work_bytes > _MIDDLING_BYTES else self._middling
+            return await workers.run(_write, sentences, directory, context=JobContext("", directory.name, 1))
+        async with self._small, OwnThread("patchclamp-corpus") as thread:
+            return await thread.run(lambda: _write(None, lambda: _watched(sentences(), thread.check), directory))
 
 
 def _write(report: Report | None, sentences: Callable[[], Iterable[Sentence]], directory: Path) -> CorpusSummary:

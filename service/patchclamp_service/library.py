@@ -8,6 +8,7 @@ from pathlib import Path
 from patchclamp.v1 import analysis_pb2
 
 from patchclamp_service.activation_sets import ActivationSets
+from patchclamp_service.analyses import Analyses
 from patchclamp_service.corpora import Corpora
 from patchclamp_service.database import Database
 from patchclamp_service.jobs import Jobs
@@ -32,6 +33,7 @@ class Library:
     activation_sets: ActivationSets
     rankings: Rankings
     probes: ResultFiles[analysis_pb2.Probe]
+    analyses: Analyses
     jobs: Jobs
     workers: Workers
     queries: Workers
@@ -49,8 +51,19 @@ class Library:
         activation_sets = ActivationSets(resources, settings.data_dir / "activation-sets")
         rankings = Rankings(resources, settings.data_dir / "rankings")
         probes = ResultFiles(resources, settings.data_dir / "probes", PROBES, ".safetensors", analysis_pb2.Probe)
+        analyses = Analyses(resources, settings.data_dir / "analyses", queries)
         return cls(
-            settings.data_dir, database, resources, corpora, activation_sets, rankings, probes, jobs, workers, queries
+            settings.data_dir,
+            database,
+            resources,
+            corpora,
+            activation_sets,
+            rankings,
+            probes,
+            analyses,
+            jobs,
+            workers,
+            queries,
         )
 
     def close(self) -> None:

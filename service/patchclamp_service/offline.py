@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +21,7 @@ from patchclamp_service.engine.errors import InvalidRequest, PatchclampError, Un
 from patchclamp_service.engine.requests import Intervention, Pooling
 from patchclamp_service.extraction import Extracted, extract_corpus
 from patchclamp_service.extraction_spec import ExtractionSpec
+from patchclamp_service.native_libraries import prepare_environment
 from patchclamp_service.receipts import Receipts
 from patchclamp_service.servicers.interventions import interventions
 
@@ -34,7 +34,7 @@ __all__ = ["open_extractor"]
 @contextmanager
 def open_extractor(model: ModelChoice) -> Iterator[Extractor]:
     """Loads a model and its engine; see `patchclamp_analysis.extractors.OpenExtractor`."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: idle threads must not spin
+    prepare_environment()
     with _plain_errors():
         engine = _started(model)
     try:

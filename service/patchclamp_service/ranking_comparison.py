@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from patchclamp.v1 import analysis_pb2
+from patchclamp_analysis.data.neurons import Neurons
 from patchclamp_analysis.evaluation.compatibility import average_overlap, neuron_vote, overlaps, top_places
 from patchclamp_analysis.results import Ranking
 
 from patchclamp_service.engine.errors import InvalidRequest, Unsupported
 from patchclamp_service.rankings import Rankings
 
-__all__ = ["Agreement", "agreement"]
+__all__ = ["Agreement", "agreement", "same_neurons"]
 
 _PART = 10
 
@@ -33,20 +35,29 @@ class Agreement:
     """[M]"""
 
 
-async def agreement(request: analysis_pb2.CompareRankingsRequest, rankings: Rankings) -> Agreement:
-    """Raises InvalidRequest, NotFound, DigestMismatch, or Unsupported for rankings of other neurons."""
-    found: list[Ranking] = []
-    digests = set()
-    for place, name in enumerate(request.rankings):
+async def same_neurons(
+    names: Sequence[str], rankings: Rankings
+) -> AsyncGenerator[tuple[analysis_pb2.Ranking, Ranking]]:
+    """Opens the field `rankings` of a request, each once and all of the same neurons. Raises InvalidRequest, NotFound,
+    DigestMismatch, or Unsupported for rankings of other neurons.
+    """
+    first: tuple[str, Neurons] | None = None
+    for place, name in enumerate(names):
         field = f"rankings[{place}]"
-        if name in request.rankings[:place]:
+        if name in names[:place]:
             raise InvalidRequest(f"{field}: {name!r} is given twice", reason="GIVEN_TWICE", field=field)
         message, ranking = await rankings.open(name, field)
-        digests.add(message.model_digest)
-        if len(digests) > 1 or (found and ranking.neurons != found[0].neurons):
-            text = f"{field}: {name!r} is of other neurons than {request.rankings[0]!r}"
+        first = first or (message.model_digest, ranking.neurons)
+        if first != (message.model_digest, ranking.neurons):
+            text = f"{field}: {name!r} is of other neurons than {names[0]!r}"
             raise Unsupported(text, reason="OTHER_NEURONS", field=field)
-        found.append(ranking)
+        yield message, ranking
+
+
+async def agreement(request: analysis_pb2.CompareRankingsRequest, rankings: Rankings) -> Agreement:
+    """Raises as `same_neurons`, and InvalidRequest for more neurons than there are."""
+    async with aclosing(same_neurons(request.rankings, rankings)) as opened:
+        found = [ranking async for _, ranking in opened]
     count = len(found[0].neurons)
     top = request.top or max(1, count // _PART)
     if top > count:

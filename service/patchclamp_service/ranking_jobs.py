@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from google.longrunning import operations_pb2
 from patchclamp.v1 import activations_pb2, analysis_pb2
-from patchclamp_analysis.methods import RankingMethod
+from patchclamp_analysis.methods import ComparingMethod, RankingMethod
 
 from patchclamp_service import analysis_work
 from patchclamp_service.activation_sets import ActivationSets
 from patchclamp_service.analysis_checks import built, chosen_layer, chosen_sites, label_count, method_named
 from patchclamp_service.analysis_messages import shown_count
 from patchclamp_service.analysis_work import Rows
+from patchclamp_service.engine.errors import InvalidRequest
 from patchclamp_service.jobs import JobContext, Jobs
 from patchclamp_service.rankings import COLLECTION, Rankings
 from patchclamp_service.resources import resource_id
@@ -36,30 +39,61 @@ class RankingJobs:
         target = f"{COLLECTION}/{resource_id(request.ranking_id, 'ranking_id')}"
         stored = await self._sets.get(request.activation_set, "activation_set")
         _, request.label, _ = _chosen(request, stored)
+        await self._others(request)
         shown_count(request.top, label_count(stored, request.label))
-        return await self._jobs.start(
-            _METHOD, request, target=target, reads=(request.activation_set,), request_id=request.request_id
-        )
+        reads = (request.activation_set, *request.compare_with)
+        return await self._jobs.start(_METHOD, request, target=target, reads=reads, request_id=request.request_id)
 
     async def _run(self, request: analysis_pb2.RankNeuronsRequest, context: JobContext) -> analysis_pb2.Ranking:
         name, operation, files = context.target, context.operation, self._rankings.files
         if not await files.made_by(name, operation):  # else an earlier attempt came to its end, and was not heard of
             stored = await self._sets.get(request.activation_set, "activation_set")
-            method, layer, sites = _chosen(request, stored)
-            path = await self._sets.path(stored.name)
-            rows = Rows(path, layer, sites, self._workers.memory_bytes // 2)
-            count = await self._workers.run(
-                analysis_work.rank, rows, method, files.new_path(name, operation), context=context
-            )
+            count = await self._rank(request, stored, files.new_path(name, operation), context)
             await self._rankings.keep(request, stored, name, operation, count)
         await files.discard(name)
         return await self._rankings.get(name)
 
+    async def _rank(
+        self,
+        request: analysis_pb2.RankNeuronsRequest,
+        stored: activations_pb2.ActivationSet,
+        path: Path,
+        context: JobContext,
+    ) -> int:
+        """Writes the ranking; returns how many rows it is based on."""
+        method, layer, sites = _chosen(request, stored)
+        rows = await self._rows(stored, layer, sites)
+        if isinstance(method, RankingMethod):
+            return await self._workers.run(analysis_work.rank, rows, method, path, context=context)
+        others = await self._others(request)
+        sets = {stored.name: rows} | {each.name: await self._rows(each, "", chosen_sites(each, ())) for each in others}
+        return await self._workers.run(analysis_work.compare, sets, method, path, context=context)
+
+    async def _rows(self, stored: activations_pb2.ActivationSet, layer: str, sites: tuple[str, ...]) -> Rows:
+        return Rows(await self._sets.path(stored.name), layer, sites, self._workers.memory_bytes // 2)
+
+    async def _others(self, request: analysis_pb2.RankNeuronsRequest) -> list[activations_pb2.ActivationSet]:
+        """The sets to compare with, each once."""
+        found = []
+        for place, name in enumerate(request.compare_with):
+            field = f"compare_with[{place}]"
+            if name in (request.activation_set, *request.compare_with[:place]):
+                raise InvalidRequest(f"{field}: {name!r} is given twice", reason="GIVEN_TWICE", field=field)
+            found.append(await self._sets.get(name, field))
+        return found
+
 
 def _chosen(
     request: analysis_pb2.RankNeuronsRequest, stored: activations_pb2.ActivationSet
-) -> tuple[RankingMethod, str, tuple[str, ...]]:
+) -> tuple[RankingMethod | ComparingMethod, str, tuple[str, ...]]:
     """The method, the layer of labels and the sites that a request means."""
     kind = method_named(request.method)
+    compares = issubclass(kind, ComparingMethod)
+    if compares and not request.compare_with:
+        text = f"compare_with: {request.method} compares models; name an activation set of another, of the same words"
+        raise InvalidRequest(text, reason="SETS_NEEDED", field="compare_with")
+    if request.compare_with and not compares:
+        text = f"compare_with: {request.method} compares nothing; leave it out"
+        raise InvalidRequest(text, reason="SETS_UNUSED", field="compare_with")
     layer = chosen_layer(stored, request.label, supervised=kind.supervised)
     return built(kind, request.parameters), layer, chosen_sites(stored, request.sites)

@@ -24,7 +24,7 @@ from patchclamp_service.resources import Resource, Resources, checked_name, miss
 __all__ = ["ResultFiles"]
 
 T = TypeVar("T")
-MessageT = TypeVar("MessageT", analysis_pb2.Ranking, analysis_pb2.Probe)
+MessageT = TypeVar("MessageT", analysis_pb2.Ranking, analysis_pb2.Probe, analysis_pb2.Analysis)
 
 # Pages stay below what gRPC's clients take by default, which is 4 MiB.
 _PAGE_BYTES = 2 << 20

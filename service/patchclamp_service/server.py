@@ -29,9 +29,12 @@ from patchclamp.v1 import (
     models_pb2_grpc,
 )
 
+from patchclamp_service.analysis_jobs import AnalysisJobs
 from patchclamp_service.engine.pace import Pace
+from patchclamp_service.evaluation_jobs import EvaluationJobs
 from patchclamp_service.interceptors import Front
 from patchclamp_service.library import Library
+from patchclamp_service.live_text import LiveTexts
 from patchclamp_service.metrics import Metrics
 from patchclamp_service.probe_jobs import ProbeJobs
 from patchclamp_service.ranking_jobs import RankingJobs
@@ -84,6 +87,7 @@ class Server:
     health: Health
     registry: Registry
     library: Library
+    texts: LiveTexts
     address: str
 
     async def show(self, state: State) -> None:
@@ -110,29 +114,34 @@ def assemble(settings: Settings, registry: Registry, library: Library, metrics: 
     server = grpc.aio.server(interceptors=[front], options=_options(settings))
     models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(registry), server)
     edits = Edits(library.activation_sets)
+    texts = LiveTexts(registry, edits, library.folder / "texts")
     creation = SetCreation(registry, library.corpora, library.activation_sets, library.jobs, edits)
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(InferenceServicer(registry, edits), server)
     activations_pb2_grpc.add_ActivationServiceServicer_to_server(
         ActivationServicer(registry, edits, library.activation_sets, creation, settings.chunk_bytes), server
     )
     corpora_pb2_grpc.add_CorpusServiceServicer_to_server(CorpusServicer(library.corpora, settings.corpus_bytes), server)
-    analysis_pb2_grpc.add_AnalysisServiceServicer_to_server(_analysis(library), server)
+    analysis_pb2_grpc.add_AnalysisServiceServicer_to_server(_analysis(library, texts), server)
     operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(library.jobs), server)
     health_servicer = Health()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    return Server(server, front, health_servicer, registry, library, _bind(server, settings))
+    return Server(server, front, health_servicer, registry, library, texts, _bind(server, settings))
 
 
-def _analysis(library: Library) -> AnalysisServicer:
+def _analysis(library: Library, texts: LiveTexts) -> AnalysisServicer:
     sets, rankings, probes = library.activation_sets, library.rankings, library.probes
+    analyses = library.analyses
     return AnalysisServicer(
         rankings,
         probes,
+        analyses,
         RankingJobs(sets, rankings, library.jobs, library.workers),
         ProbeJobs(sets, rankings, probes, library.jobs, library.workers),
         RedundancyJobs(sets, rankings, library.jobs, library.workers),
-        WordQueries(sets, library.queries),
+        AnalysisJobs(sets, rankings, analyses, texts, library.jobs, library.workers),
+        EvaluationJobs(sets, rankings, analyses, library.jobs, library.workers),
+        WordQueries(sets, texts, library.queries),
     )
 
 
@@ -187,6 +196,7 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str, s
             await _load(settings, server.registry, metrics, stop)
             if not stop.is_set():
                 await library.corpora.sweep()
+                await server.texts.sweep()
                 # What is resumed begins once this task waits, and by then the registry serves.
                 await library.jobs.resume()
                 await server.show(State.SERVING)

@@ -10,10 +10,13 @@ from tests.bench import (
     extract,
     extract_set,
     generate,
+    growth,
     linear,
     methods,
+    neurox,
     plans,
     redundancy,
+    results,
     store,
     transport,
 )
@@ -31,11 +34,16 @@ BENCHES = {
     "store": store.run,
     "redundancy": redundancy.run,
     "methods": methods.run,
+    "growth": growth.run,
+    "neurox": neurox.run,
+    "results": results.run,
 }
+# No measurement of speed, and it takes an hour.
+ONLY_IF_NAMED = {"results"}
 
 
 def main() -> None:
-    for name in sys.argv[1:] or BENCHES:
+    for name in sys.argv[1:] or [name for name in BENCHES if name not in ONLY_IF_NAMED]:
         BENCHES[name]()
 
 

@@ -12,17 +12,22 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import torch
-from patchclamp_service.engine.model import LoadedModel, ModelSpec, load_model
 from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-__all__ = ["CACHE", "console", "median_ratio", "model", "rounds", "server"]
+if TYPE_CHECKING:
+    from patchclamp_service.engine.model import LoadedModel
+
+__all__ = ["CACHE", "console", "in_turn", "median_ratio", "model", "one_core", "ratio", "rounds", "server", "table"]
 
 CACHE = Path(__file__).parents[2] / ".cache"
 console = Console(highlight=False, width=110)
@@ -31,6 +36,9 @@ console = Console(highlight=False, width=110)
 @cache
 def model(name: str) -> LoadedModel:
     """A plain model to compare with."""
+    # Only where a model is wanted: it takes seconds, and the processes that measure memory are many.
+    from patchclamp_service.engine.model import ModelSpec, load_model
+
     torch.set_num_threads(os.cpu_count() or 1)
     return load_model(ModelSpec.parse(name), cache=CACHE)
 
@@ -78,3 +86,44 @@ async def rounds(ways: Mapping[str, Callable[[], Awaitable[int]]], count: int) -
 def median_ratio(rates: Mapping[str, list[float]], one: str, other: str) -> float:
     """Median over rounds of how many times as fast `one` was as `other`."""
     return statistics.median(a / b for a, b in zip(rates[one], rates[other], strict=True))
+
+
+def in_turn(ways: Mapping[str, Callable[[], object]], count: int) -> dict[str, list[float]]:
+    """`rounds` for what does the same work each time: seconds of processor time, by way and round. What others on the
+    machine do counts little then, but the ways must compute in this process.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(count):
+        order = list(ways.items())
+        for name, way in order if number % 2 == 0 else reversed(order):
+            began = time.process_time()
+            way()
+            seconds[name].append(time.process_time() - began)
+    return seconds
+
+
+def ratio(seconds: Mapping[str, Sequence[float]], one: str, other: str) -> float:
+    """Median over rounds of how many times as long `one` took as `other`."""
+    return statistics.median(a / b for a, b in zip(seconds[one], seconds[other], strict=True))
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """One thread for numpy, scipy, scikit-learn and torch, so that two ways have the same means."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table; the first column is left-aligned, as is one without a title."""
+    found = Table(box=None, padding=(0, 2, 0, 2))
+    for number, column in enumerate(columns):
+        found.add_column(column, justify="right" if number and column else "left")
+    for row in rows:
+        found.add_row(*row)
+    console.print(found)

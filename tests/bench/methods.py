@@ -1,207 +1,113 @@
-"""The ranking methods: seconds and memory against the plain ways; and that time grows linearly with the rows.
+"""The methods: seconds and peak memory of each against the plain way with numpy, scikit-learn, pandas or torch.
 
-`python -m tests.bench.methods probeless order` measures some of them; the parts beside the methods are `order`,
-`accuracy`, `scaling` and `wide`.
+`make bench ARGS=methods` measures all, `python -m tests.bench.methods probeless order` some; the parts beside the
+methods are `order`, `accuracy` and `wide`. Times are of the processor, on one core, rounds take turns; memory is what
+a process of its own grew by at most, beside the activations and after the imports.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import time
-import tracemalloc
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from statistics import median
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from patchclamp_analysis.data import Data
-from patchclamp_analysis.methods import RANKING_METHODS, build
+from patchclamp_analysis.methods import METHODS
 from patchclamp_analysis.methods.linear_probe import LinearProbe
 from patchclamp_analysis.methods.weight_order import entering_mass
 
 from tests.bench import plain_methods as plain
-from tests.bench.harness import console, median_ratio, rounds
+from tests.bench.harness import console, in_turn, one_core, ratio, table
+from tests.bench.harness_memory import apart, peak
+from tests.bench.methods_cases import CASES, ready
+from tests.bench.methods_sample import CLASSES, LAYERS, ROWS, WIDTH, Sample
 
 __all__ = ["run"]
 
-ROWS, WIDTH, CLASSES = 20_000, 2304, 17
-# Neuron by neuron the plain ways take minutes: they get some neurons, and the figure is per neuron.
-SAMPLE = 8
+# As many neurons as 30 layers of 576.
+WIDE = 17_280
+# Those that take minutes there, or need more than the memory bound.
+NOT_WIDE = frozenset({"efficient_features", "layer_selector", "nmf", "umap_kmeans"})
+WARM_UP = 400, 24 * LAYERS
 
-
-@cache
-def activations(rows: int = ROWS, width: int = WIDTH) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Classes of uneven size in neurons that go together, as in a model: class means and rows follow 200 factors."""
-    draw = np.random.default_rng(0)
-    sizes = 1.0 / np.arange(1, CLASSES + 1)
-    y = draw.choice(CLASSES, rows, p=sizes / sizes.sum())
-    factors = draw.standard_normal((200, width), np.float32) / np.float32(6)
-    centres = draw.standard_normal((CLASSES, 200), np.float32)
-    x = (centres[y] + draw.standard_normal((rows, 200), np.float32)) @ factors
-    x += draw.standard_normal((rows, width), np.float32)
-    return x, y
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two ways, and the units that each does: neurons, or neurons × steps."""
-
-    ours: Callable[[Data], object]
-    plain: Callable[[NDArray[np.float32], NDArray[np.int64]], object]
-    units: float = WIDTH
-    plain_units: float = WIDTH
-    rounds: int = 3
-    note: str = ""
-
-
-def _rank(name: str, **parameters: object) -> Callable[[Data], object]:
-    return lambda data: build(RANKING_METHODS[name], parameters).rank(data)
-
-
-def _gaussian(x: NDArray[np.float32], y: NDArray[np.int64]) -> object:
-    return plain.gaussian_candidates(x, y, range(3), range(5, 5 + SAMPLE))
-
-
-COMPARISONS: Mapping[str, Comparison] = {
-    "probeless": Comparison(_rank("probeless"), plain.probeless, rounds=7),
-    "mean_select": Comparison(_rank("mean_select"), plain.mean_select, rounds=7),
-    "iou": Comparison(_rank("iou"), plain.iou, rounds=7),
-    "average_precision": Comparison(
-        _rank("average_precision"),
-        lambda x, y: plain.average_precision(x[:, :SAMPLE], y),
-        plain_units=SAMPLE,
-        note="ours both sides, scikit-learn one; goal 10×",
-    ),
-    "mutual_information": Comparison(
-        _rank("mutual_information"), lambda x, y: plain.mutual_information(x[:, :SAMPLE], y), plain_units=SAMPLE
-    ),
-    "gaussian": Comparison(
-        _rank("gaussian", count=4, compat="neurox"),
-        _gaussian,
-        units=4 * WIDTH,
-        plain_units=SAMPLE,
-        note="per candidate, with 3 chosen; goal 15×",
-    ),
-    "linear_probe": Comparison(
-        _rank("linear_probe"), lambda x, y: plain.linear_probe(x, y, 1e-5, 1e-5), note="as NeuroX trains; goal 5×"
-    ),
-    "latent_variable": Comparison(
-        _rank("latent_variable", epochs=1, scheme="poisson"),
-        lambda x, y: plain.latent_steps(x, y, 10, 128),
-        units=ROWS,
-        plain_units=1280,
-        note="per row and pass; the paper's ten masks a row",
-    ),
-    "random_forest": Comparison(_rank("random_forest", trees=3), lambda x, y: plain.random_forest(x, y, 3)),
-}
+COLUMNS = ("", "seconds", "MiB", "plain", "MiB", "times as fast", "")
 
 
 def run(*names: str) -> None:
-    """Prints for each method, or those named: seconds and memory of ours, and how much longer the plain way takes."""
-    torch.set_num_threads(1)
-    x, y = activations()
-    parts = {"order": _order, "accuracy": _accuracy, "scaling": _scaling, "wide": _wide}
-    console.print(f"[bold]Ranking methods[/] ({ROWS:,} rows × {WIDTH:,} neurons, {CLASSES} classes)")
-    for name in names or (*COMPARISONS, *parts):
-        if name in parts:
-            parts[name]()
-        else:
-            _compare(name, COMPARISONS[name], x, y)
+    """Prints a table of all methods, or of those named, and the other parts."""
+    parts = {"order": _order, "accuracy": _accuracy, "wide": _wide}
+    if chosen := [name for name in names or METHODS if name not in parts]:
+        console.print(f"[bold]Methods[/] ({ROWS:,} rows × {WIDTH:,} neurons, {CLASSES} classes; one core)")
+        table(COLUMNS, [_row(name) for name in chosen])
+    for name in [name for name in names or parts if name in parts]:
+        parts[name]()
 
 
-def _compare(name: str, comparison: Comparison, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
-    data = Data.from_arrays(x, y)
-
-    async def ours() -> int:
-        comparison.ours(data)
-        return round(comparison.units)
-
-    async def theirs() -> int:
-        comparison.plain(x, y)
-        return round(comparison.plain_units)
-
-    rates = asyncio.run(rounds({"ours": ours, "plain": theirs}, comparison.rounds))
-    seconds = median(comparison.units / rate for rate in rates["ours"])
-    times = median_ratio(rates, "ours", "plain")
-    note = f"   ({comparison.note})" if comparison.note else ""
-    memory = f"{_peak(lambda: comparison.ours(data)):6.0f} MiB"
-    if comparison.plain_units == WIDTH:
-        memory += f" against {_peak(lambda: comparison.plain(x, y)):6.0f}"
-    console.print(f"  {name:20} {seconds:7.2f} s   {times:7.1f}× the plain way   {memory}{note}")
+def _row(name: str) -> tuple[str, ...]:
+    if (case := CASES.get(name)) is None:
+        return name, "—", "—", "—", "—", "—", "no case in methods_cases.py"
+    sample, plain_way = ready(name, case.draw(case.rows, case.width)), case.plain
+    ways = {"ours": lambda: case.ours(sample)}
+    if plain_way is not None:
+        ways["plain"] = lambda: plain_way(sample)
+    with one_core():
+        case.ours(case.draw(*WARM_UP))
+        seconds = in_turn(ways, case.rounds)
+    note = case.note + (f"; {case.rows:,} rows" if case.rows != ROWS else "")
+    peaks = [f"{memory:,.0f}" for _, memory in apart(_peaks, name, case.rows, case.width)]
+    ours = name, f"{median(seconds['ours']):.2f}", peaks[0]
+    if plain_way is None:
+        return *ours, "—", "—", "—", note
+    times = f"{ratio(seconds, 'plain', 'ours') / case.part:.1f}×"
+    return *ours, f"{median(seconds['plain']) / case.part:,.2f}", peaks[1], times, note
 
 
-def _peak(way: Callable[[], object]) -> float:
-    """The most MiB that numpy held at a time, beside the activations. (What torch and scikit-learn's trees hold is not
-    counted.)
-    """
-    tracemalloc.start()
-    try:
-        way()
-        return tracemalloc.get_traced_memory()[1] / 2**20
-    finally:
-        tracemalloc.stop()
+def _peaks(name: str, rows: int, width: int) -> list[tuple[float, float]]:
+    """Seconds and MiB of ours and, if there is one and the rows are not wide, of the plain way, in this process."""
+    case = CASES[name]
+    wide = width > WIDTH
+    sample = ready(name, Sample.half(rows, width) if wide else case.draw(rows, width))
+    small = case.draw(*WARM_UP)
+    found = []
+    for way in (case.ours, None if wide else case.plain):
+        if way is not None:
+            # Imports and compilers are not the method's.
+            way(small)
+            found.append(peak(partial(way, sample)))
+    return found
 
 
 def _order() -> None:
+    """The order of a probe's neurons by its weights."""
     weights = np.random.default_rng(0).standard_normal((CLASSES, WIDTH)).astype(np.float32)
 
-    async def ours() -> int:
+    def ours() -> None:
         for _ in range(20):
             np.argsort(entering_mass(weights).min(axis=0), kind="stable")
-        return 20
 
-    async def theirs() -> int:
-        plain.sweep(weights)
-        return 1
-
-    rates = asyncio.run(rounds({"ours": ours, "plain": theirs}, 5))
-    console.print(f"  the order of a probe's neurons   {median_ratio(rates, 'ours', 'plain'):.0f}× (goal 50×)")
+    with one_core():
+        seconds = in_turn({"ours": ours, "plain": lambda: plain.sweep(weights)}, 5)
+    console.print(f"  the order of a probe's neurons   {ratio(seconds, 'plain', 'ours') * 20:.0f}× as fast (goal 50×)")
 
 
 def _accuracy() -> None:
-    x, y = activations()
-    train, test = slice(0, ROWS * 4 // 5), slice(ROWS * 4 // 5, None)
-    held_out = Data.from_arrays(x[test], y[test])
-    ours = LinearProbe().fit(Data.from_arrays(x[train], y[train])).score(held_out).accuracy
-    weights, bias = plain.linear_probe(x[train], y[train], 1e-5, 1e-5)
-    theirs = float(np.mean((x[test] @ weights.T + bias).argmax(axis=1) == y[test]))
+    """What the linear probe's speed is worth: trained on four fifths of the rows, judged on the rest."""
+    sample, cut = Sample.draw(), ROWS * 4 // 5
+    train, test = sample.data.take(np.arange(cut)), sample.data.take(np.arange(cut, ROWS))
+    ours = LinearProbe().fit(train).score(test).accuracy
+    weights, bias = plain.linear_probe(sample.x[:cut], sample.y[:cut], 1e-5, 1e-5)
+    theirs = float(np.mean((sample.x[cut:] @ weights.T + bias).argmax(axis=1) == sample.y[cut:]))
     console.print(f"  held-out accuracy of the linear probe   ours {ours:.4f}, as NeuroX trains {theirs:.4f}")
 
 
-def _scaling() -> None:
-    console.print("  seconds for a quarter, half and all of the rows, as parts of those for all (linear: 0.25, 0.50)")
-    x, y = activations()
-    for name, comparison in COMPARISONS.items():
-        parts = [Data.from_arrays(x[: ROWS // part], y[: ROWS // part]) for part in (4, 2, 1)]
-        # A fixed number of passes, where few rows get more of them.
-        way = comparison.ours if name != "linear_probe" else _rank("linear_probe", epochs=3)
-        seconds = np.array([[_seconds(way, data) for data in parts] for _ in range(3)])
-        quarter, half = np.median(seconds[:, :2] / seconds[:, 2:], axis=0)
-        console.print(f"    {name:20} {quarter:5.2f} {half:5.2f}")
-
-
 def _wide() -> None:
-    """As many neurons as 30 layers of 576."""
-    width = 17_280
-    console.print(f"  seconds and memory for {ROWS:,} rows × {width:,} neurons in float16")
-    narrow, y = activations()
-    x = np.empty((ROWS, width), np.float16)
-    for at in range(0, width, WIDTH):
-        x[:, at : at + WIDTH] = np.roll(narrow, at, axis=1)[:, : width - at]
-    data = Data.from_arrays(x, y)
-    for name in ("probeless", "iou", "mutual_information", "linear_probe"):
-        way = _rank(name)
-        console.print(f"    {name:20} {_seconds(way, data):7.2f} s   {_peak(partial(way, data)):6.0f} MiB")
-
-
-def _seconds(way: Callable[[Data], object], data: Data) -> float:
-    began = time.perf_counter()
-    way(data)
-    return time.perf_counter() - began
+    """As many neurons as a larger model has, within the memory bound of 1 GiB."""
+    console.print(f"[bold]Wide[/] ({ROWS:,} rows × {WIDE:,} neurons in float16; one core)")
+    rows = []
+    for name in [name for name in METHODS if name in CASES and name not in NOT_WIDE]:
+        seconds, memory = apart(_peaks, name, ROWS, WIDE)[0]
+        rows.append((name, f"{seconds:.1f}", f"{memory:,.0f}", CASES[name].wide))
+    table(("", "seconds", "MiB", ""), rows)
 
 
 if __name__ == "__main__":

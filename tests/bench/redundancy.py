@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import tracemalloc
-from collections.abc import Callable
 from statistics import median
 
 import numpy as np
@@ -15,20 +12,26 @@ from patchclamp_analysis.methods.correlation_clusters import CorrelationClusters
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
-from tests.bench.harness import console, median_ratio, rounds
+from tests.bench.harness import console, in_turn, one_core, ratio
+from tests.bench.methods_sample import ROWS, WIDTH, Sample
 
-__all__ = ["run"]
+__all__ = ["THRESHOLD", "activations", "plain", "run", "sample"]
 
-ROWS, WIDTH, FACTORS, THRESHOLD = 20_000, 2304, 400, 0.3
+FACTORS, THRESHOLD = 400, 0.3
 
 
-def activations(rows: int = ROWS, width: int = WIDTH) -> NDArray[np.float32]:
+def activations(rows: int, width: int) -> NDArray[np.float32]:
     """Neurons that follow some of fewer factors, a third of them so closely that they are redundant."""
     draw = np.random.default_rng(0)
     x = draw.standard_normal((rows, width), np.float32)
     x *= np.where(np.arange(width) % 3, np.float32(2.0), np.float32(0.3))
     x += draw.standard_normal((rows, FACTORS), np.float32)[:, draw.integers(FACTORS, size=width)]
     return x
+
+
+def sample(rows: int, width: int) -> Sample:
+    """The same, with classes and words."""
+    return Sample.of(activations(rows, width))
 
 
 def plain(x: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -43,30 +46,15 @@ def ours(x: NDArray[np.float32]) -> NDArray[np.int64]:
     return CorrelationClusters(THRESHOLD).cluster(Data.from_arrays(x)).labels
 
 
-def peak(way: Callable[[NDArray[np.float32]], object], x: NDArray[np.float32]) -> float:
-    """The most bytes that numpy held at a time, beside the activations."""
-    tracemalloc.start()
-    try:
-        way(x)
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
 def run(count: int = 5) -> None:
-    """Prints seconds, peak memory and their ratio for activations as large as a small model's residual streams."""
-    console.print(f"[bold]Correlation clusters[/] ({ROWS:,} rows × {WIDTH:,} neurons; goal 2× as fast)")
-    x = activations()
-    neurons = Data.from_arrays(x).neurons
-    found = ours(x)
-    assert np.array_equal(Clusters.of(neurons, plain(x)).labels, found)
-
-    async def clustered(way: Callable[[NDArray[np.float32]], object]) -> int:
-        way(x)
-        return 1
-
-    rates = asyncio.run(rounds({"ours": lambda: clustered(ours), "plain": lambda: clustered(plain)}, count))
-    for name, way in (("ours", ours), ("plain", plain)):
-        console.print(f"  {name:6} {1 / median(rates[name]):6.2f} s   {peak(way, x) / 1e6:6,.0f} MB")
-    ratio = median_ratio(rates, "ours", "plain")
-    console.print(f"  {ratio:.1f}× as fast as numpy and scipy, the same {found.max() + 1:,} clusters")
+    """Prints whether the clusters are the same, and the ratio, for activations as large as a small model's residual
+    streams. Memory stands in the table of `methods`.
+    """
+    console.print(f"[bold]Correlation clusters[/] ({ROWS:,} rows × {WIDTH:,} neurons; one core; goal 2× as fast)")
+    x = activations(ROWS, WIDTH)
+    with one_core():
+        found = ours(x)
+        assert np.array_equal(Clusters.of(Data.from_arrays(x).neurons, plain(x)).labels, found)
+        seconds = in_turn({"ours": lambda: ours(x), "plain": lambda: plain(x)}, count)
+    times = f"{median(seconds['ours']):.2f} s, {ratio(seconds, 'plain', 'ours'):.1f}× as fast as numpy and scipy"
+    console.print(f"  {times}, the same {found.max() + 1:,} clusters")

@@ -68,6 +68,8 @@ EVALUATION = v1.ProbeEvaluation(
 )
 METHOD = v1.Method(
     name="probeless",
+    kind=v1.METHOD_KIND_CONCEPT_TO_NEURONS,
+    answer=v1.METHOD_ANSWER_RANKING,
     summary="Distances of means.",
     supervised=True,
     parameters=[
@@ -97,6 +99,7 @@ async def test_the_methods(script: Script, half: Half) -> None:
     async with half.client(script.target) as client:
         (method,) = await half.wait(client.analysis.methods)
     assert isinstance(method, Method)
+    assert (method.kind, method.answer, method.compares) == ("concept_to_neurons", "ranking", False)
     assert [(each.default, each.min, each.max) for each in method.parameters] == [(0, 0, None), ("x", None, None)]
     assert method.parameters[1].choices == ("x", "y")
 
@@ -112,13 +115,14 @@ async def test_rank_sends_what_it_is_given(script: Script, half: Half) -> None:
             parameters={"grid": (1, 2), "seed": 3, "compat": "neurox", "standardise": False},
             sites=["layers.*.mlp"],
             top=5,
+            compare_with=["activationSets/b"],
             id="a",
             request_id="r",
         )
         ranking = await half.wait(operation.result)
     wire = """
         activation_set: "activationSets/a" label: "upos" method: "linear_probe" sites: "layers.*.mlp" top: 5
-        ranking_id: "a" request_id: "r"
+        ranking_id: "a" request_id: "r" compare_with: "activationSets/b"
     """
     expected = text_format.Parse(wire, v1.RankNeuronsRequest())
     expected.parameters.update({"grid": [1, 2], "seed": 3, "compat": "neurox", "standardise": False})
@@ -135,11 +139,24 @@ async def test_parameters_that_the_wire_has_no_form_for(script: Script, half: Ha
     assert script.requests == []
 
 
-@pytest.mark.parametrize(("method", "fields"), [("rank", {"method": "iou"}), ("train_probe", {})])
-async def test_a_string_is_no_list_of_sites(script: Script, half: Half, method: str, fields: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("method", "fields", "argument"),
+    [
+        ("rank", {"method": "iou"}, "sites"),
+        ("rank", {"method": "iou"}, "compare_with"),
+        ("train_probe", {}, "sites"),
+        ("find_redundant", {}, "sites"),
+        ("analyze", {"method": "nmf"}, "sites"),
+        ("analyze", {"method": "nmf"}, "compare_with"),
+    ],
+)
+async def test_a_string_is_no_list(
+    script: Script, half: Half, method: str, fields: dict[str, str], argument: str
+) -> None:
     async with half.client(script.target) as client:
-        with pytest.raises(TypeError, match="give a list"):
-            await half.wait(getattr(client.analysis, method), "activationSets/a", sites="x", **fields)
+        with pytest.raises(TypeError, match=rf"{argument} is the string 'x'; give a list: \['x'\]"):
+            await half.wait(getattr(client.analysis, method), "activationSets/a", **{argument: "x"}, **fields)
+    assert script.requests == []
 
 
 async def test_a_probe_is_trained_and_judged(script: Script, half: Half) -> None:
@@ -267,12 +284,39 @@ def test_a_value_for_each_neuron_or_one() -> None:
 
 
 async def test_the_command_methods(script: Script, shell: Shell) -> None:
+    compositional = v1.Method(
+        name="compositional",
+        kind=v1.METHOD_KIND_NEURON_TO_CONCEPTS,
+        answer=v1.METHOD_ANSWER_TABLES,
+        summary="Formulas.",
+    )
+    newer = v1.Method(name="newer", summary="Of a later server.")
     for _ in range(3):
-        script.reply("ListMethods", v1.ListMethodsResponse(methods=[METHOD]))
-    assert rows((await shell.run("methods"))[1])[1] == "probeless yes Distances of means."
-    assert "how choice \"x\" 'x', 'y'" in rows((await shell.run("methods", "probeless"))[1])
+        script.reply("ListMethods", v1.ListMethodsResponse(methods=[compositional, newer, METHOD]))
+    assert rows((await shell.run("methods"))[1]) == [
+        "Which neurons carry a concept:",
+        "method run by labels what it does",
+        "probeless rank yes Distances of means.",
+        "",
+        "What a neuron stands for:",
+        "method run by labels what it does",
+        "compositional analyze no Formulas.",
+        "",
+        "Other questions:",
+        "method run by labels what it does",
+        "newer – no Of a later server.",
+    ]
+    lines = rows((await shell.run("methods", "probeless"))[1])
+    assert {"patchclamp rank SET -m probeless", "how choice \"x\" 'x', 'y'"} <= set(lines)
     code, _, err = await shell.run("methods", "x")
     assert (code, "no method 'x'" in err) == (1, True)
+
+
+async def test_what_compares_says_so(script: Script, shell: Shell) -> None:
+    method = v1.Method(name="cross_model", answer=v1.METHOD_ANSWER_RANKING, compares=True)
+    script.reply("ListMethods", v1.ListMethodsResponse(methods=[method]))
+    _, out, _ = await shell.run("methods", "cross_model")
+    assert "patchclamp rank SET --compare-with SET -m cross_model" in rows(out)
 
 
 async def test_the_command_rank(script: Script, shell: Shell) -> None:
@@ -291,13 +335,16 @@ async def test_the_command_rank(script: Script, shell: Shell) -> None:
         "--id",
         "a",
     ]
-    code, out, err = await shell.run("rank", "activationSets/a", *options, "-s", "layers.1.mlp", "--top", "3")
+    code, out, err = await shell.run(
+        "rank", "activationSets/a", *options, "-s", "layers.1.mlp", "--top", "3", "--compare-with", "activationSets/b"
+    )
     assert (code, err) == (0, "left out: 1 masked rows\n")
     assert rows(out)[1] == "rankings/a probeless upos activationSets/a 1,500 8"
     assert rows(out)[3:] == ["1 layers.1.mlp[7] 3", "2 layers.0.mlp[1] 2.5", "3 layers.1.mlp[2] 0.5"]
     (request,) = script.requests
     assert dict(request.parameters) == {"l1": 0.5, "grid": request.parameters["grid"], "solver": "lbfgs"}
     assert (request.top, list(request.sites), request.ranking_id) == (3, ["layers.1.mlp"], "a")
+    assert list(request.compare_with) == ["activationSets/b"]
 
 
 async def test_the_command_rank_need_not_wait(script: Script, shell: Shell) -> None:

@@ -258,17 +258,21 @@ def test_the_commands_are_all_there() -> None:
         "rank",
         "redundant",
         "top-words",
+        "analyze",
+        "evaluate",
     }
     corpora = {"upload", "annotate", "sample", "split", "list", "get", "show", "delete"}
     activations = {"create", "list", "get", "download", "stats", "delete"}
     operations = {"list", "get", "wait", "cancel", "delete"}
     rankings = {"list", "get", "compare", "export", "delete"}
     probes = {"train", "evaluate", "list", "get", "delete"}
+    analyses = {"list", "get", "export", "delete"}
     groups = {
         "corpora": corpora,
         "activations": activations,
         "rankings": rankings,
         "probes": probes,
+        "analyses": analyses,
         "operations": operations,
     }
     assert plain | {f"{group} {name}" for group, names in groups.items() for name in names} == COMMANDS

@@ -56,12 +56,13 @@ class Client:
         return operations_pb2_grpc.OperationsStub(self.channel)
 
     async def upload(self, corpus_id: str, words: Sequence[Sequence[str]], **layers: Sequence[Sequence[str]]) -> str:
-        """A corpus of words with layers of labels."""
+        """A corpus of words with layers of labels; "_" is none."""
         files = [("words", "", words), *((name, name, labels) for name, labels in layers.items())]
         bodies = ["".join(f"{' '.join(line)}\n" for line in lines).encode() for _, _, lines in files]
         header = corpora_pb2.CorpusHeader(
             corpus_id=corpus_id,
             format=corpora_pb2.CORPUS_FORMAT_LINES,
+            no_label="_",
             files=[corpora_pb2.CorpusFile(name=name, layer=layer) for name, layer, _ in files],
         )
         parts = [corpora_pb2.UploadCorpusRequest(header=header)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,21 +16,27 @@ from rich.table import Table
 from ..data.rows import Data
 from ..errors import BadData
 from ..evaluation import Comparison, Evaluation
-from ..files.whole_files import write_whole
-from ..plots import accuracy_plot, layers_plot, overlap_plot, save_plot
+from ..extraction.extractors import Report
+from ..plots import comparison_plots
 from ..report import html_report
 from ..results import Ranking
-from ..sets.activation_sets import ActivationSet
-from .methods import Label, Memory, method_named, stage
+from .inputs import Label, Memory, NeuroxOptions, SetPath, opened_rows, reads_neurox
+from .methods import method_named, stage
+from .outputs import check_outputs, distinct, plot_files, versions, write_files
 from .progress import bar
 
-__all__ = ["compare", "evaluate"]
+__all__ = ["compare", "evaluate", "number_of_neurons"]
 
 Names = Annotated[list[str] | None, typer.Option("--method", "-m", help="A method, with its defaults. Repeatable.")]
 TestSet = Annotated[Path, typer.Option("--test", metavar="SET", help="A set to judge by.")]
 MaybeTestSet = Annotated[
     Path | None,
     typer.Option("--test", metavar="SET", help="A set to judge by.", show_default="a fifth of the sentences of SET"),
+]
+TestCorpus = Annotated[Path | None, typer.Option("--test-corpus", help="Of --test, as --corpus is of SET.")]
+TestLabels = Annotated[
+    list[str] | None,
+    typer.Option("--test-labels", metavar="LAYER=FILE", help="Of --test, as --labels are of SET. Repeatable."),
 ]
 Counts = Annotated[
     list[str] | None,
@@ -44,12 +50,16 @@ CodeLength = Annotated[bool, typer.Option("--code-length", help="Online code len
 Output = Annotated[Path, typer.Option("--output", "-o", help="A directory, made if need be.")]
 
 
+@reads_neurox
 def evaluate(
-    file: Annotated[Path, typer.Argument(metavar="SET", help="An activation set to train probes on.")],
+    file: SetPath,
     ranking: Annotated[Path, typer.Argument(metavar="RANKING", help="What `rank` wrote, a .npz file.")],
     output: Output,
     label: Label,
     test: TestSet,
+    neurox: NeuroxOptions,
+    test_corpus: TestCorpus = None,
+    test_labels: TestLabels = None,
     count: Counts = None,
     seeds: Seeds = 3,
     epochs: Epochs = 0,
@@ -62,20 +72,27 @@ def evaluate(
     patchclamp-analysis evaluate train.h5 probeless.npz --test dev.h5 -l upos -o probeless
     """
     how = _how(count, seeds, epochs, code_length)
-    with _splits(file, test, label, memory) as (train, judged), bar() as report:
-        loaded = [_for(train, Ranking.load(ranking), ranking)]
-        _write(how.compare(loaded, train, judged, progress=stage(report, "probes")), output)
+    check_outputs([output], (), folders=True)
+    loaded, of_test = Ranking.load(ranking), neurox.of_test(test_corpus, test_labels)
+    with bar() as report, _splits(file, neurox, test, of_test, label, memory, report) as (train, judged, about):
+        rankings = [_for(train, loaded, ranking)]
+        found = how.compare(rankings, train, judged, progress=stage(report, "probes"))
+    _write(found, output, about)
 
 
+@reads_neurox
 def compare(
-    file: Annotated[Path, typer.Argument(metavar="SET", help="An activation set to rank and to train probes on.")],
+    file: SetPath,
     output: Output,
     label: Label,
+    neurox: NeuroxOptions,
     rankings: Annotated[
         list[Path] | None, typer.Argument(metavar="[RANKING]...", help="What `rank` wrote, .npz files.")
     ] = None,
     method: Names = None,
     test: MaybeTestSet = None,
+    test_corpus: TestCorpus = None,
+    test_labels: TestLabels = None,
     count: Counts = None,
     seeds: Seeds = 3,
     epochs: Epochs = 0,
@@ -92,19 +109,25 @@ def compare(
         raise BadData(
             "rankings that are made already may know all rows of the set: give another one to judge by", where="--test"
         )
+    if test is None and (test_corpus or test_labels):
+        raise BadData("--test-corpus and --test-labels are of --test, which is not given", where="--test")
     how, chosen = _how(count, seeds, epochs, code_length), [method_named(name) for name in method or ()]
-    with _splits(file, test, label, memory) as (train, judged), bar() as report:
-        found = [_for(train, Ranking.load(path), path) for path in rankings or ()]
+    check_outputs([output], (), folders=True)
+    made, of_test = [(path, Ranking.load(path)) for path in rankings or ()], neurox.of_test(test_corpus, test_labels)
+    with bar() as report, _splits(file, neurox, test, of_test, label, memory, report) as (train, judged, about):
+        found = [_for(train, ranking, path) for path, ranking in made]
         found += [each.rank(train, progress=stage(report, each.name)) for each in chosen]
-        _write(how.compare(_named(found), train, judged, progress=stage(report, "probes")), output)
+        comparison = how.compare(_named(found), train, judged, progress=stage(report, "probes"))
+    _write(comparison, output, about)
 
 
 def _how(counts: Sequence[str] | None, seeds: int, epochs: int, code_length: bool) -> Evaluation:
     how = Evaluation(seeds=seeds, epochs=epochs, code_length=code_length)
-    return replace(how, counts=tuple(map(_count, counts))) if counts else how
+    return replace(how, counts=tuple(map(number_of_neurons, counts))) if counts else how
 
 
-def _count(text: str) -> float:
+def number_of_neurons(text: str) -> float:
+    """Of "100" or "10%"; below 1 it is a part of all. BadData for anything else."""
     try:
         return float(text.removesuffix("%")) / 100.0 if text.endswith("%") else float(int(text))
     except ValueError:
@@ -112,15 +135,23 @@ def _count(text: str) -> float:
 
 
 @contextmanager
-def _splits(train: Path, test: Path | None, label: str, memory: int) -> Iterator[tuple[Data, Data]]:
-    with ActivationSet.open(train) as one:
-        data = Data.from_activation_set(one, label, memory_bytes=memory * 2**20)
+def _splits(
+    train: Path,
+    neurox: NeuroxOptions,
+    test: Path | None,
+    of_test: NeuroxOptions,
+    label: str,
+    memory: int,
+    report: Report,
+) -> Iterator[tuple[Data, Data, dict[str, str]]]:
+    """The rows to train on and those to judge by, and what they are."""
+    with opened_rows(train, label, neurox, report, memory=memory) as one:
         if test is None:
-            yield data.split(0.2)
+            yield *one.data.split(0.2), {"activations": f"{one.about}; a fifth of the sentences to judge by"}
             return
-        with ActivationSet.open(test) as other:
-            names = [site.name for site in data.neurons.sites]
-            yield data, Data.from_activation_set(other, label, sites=names, memory_bytes=memory * 2**20)
+        names = [site.name for site in one.data.neurons.sites]
+        with opened_rows(test, label, of_test, report, sites=names, memory=memory) as other:
+            yield one.data, other.data, {"to train on": one.about, "to judge by": other.about}
 
 
 def _for(data: Data, ranking: Ranking, path: Path) -> Ranking:
@@ -131,27 +162,17 @@ def _for(data: Data, ranking: Ranking, path: Path) -> Ranking:
 
 def _named(rankings: Sequence[Ranking]) -> list[Ranking]:
     """Each under another name: those of one method are numbered."""
-    names = [ranking.method for ranking in rankings]
-    numbers = [names[:place].count(name) + 1 for place, name in enumerate(names)]
-    return [
-        replace(ranking, method=f"{ranking.method} {number}") if names.count(ranking.method) > 1 else ranking
-        for ranking, number in zip(rankings, numbers, strict=True)
-    ]
+    names = distinct([ranking.method for ranking in rankings])
+    return [replace(ranking, method=name) for ranking, name in zip(rankings, names, strict=True)]
 
 
-def _write(comparison: Comparison, folder: Path) -> None:
+def _write(comparison: Comparison, folder: Path, about: Mapping[str, str]) -> None:
     """The report last: when it is there, all is."""
-    folder.mkdir(parents=True, exist_ok=True)
-    count = comparison.counts[-1]
-    figures = {"accuracy": accuracy_plot(comparison), "layers": layers_plot(comparison, count)}
-    if len(comparison.methods) > 1:
-        figures["overlap"] = overlap_plot(comparison, count)
-    for name, figure in figures.items():
-        save_plot(figure, folder / f"{name}.png")
-        save_plot(figure, folder / f"{name}.svg")
-    write_whole(folder / "comparison.csv", comparison.to_pandas().to_csv(index=False).encode())
-    write_whole(folder / "comparison.json", comparison.to_json().encode())
-    write_whole(folder / "report.html", html_report(comparison).encode())
+    files = plot_files(comparison_plots(comparison), data=False)
+    files["comparison.csv"] = comparison.to_pandas().to_csv(index=False).encode()
+    files["comparison.json"] = comparison.to_json().encode()
+    files["report.html"] = html_report(comparison, run={**about, "versions": versions()}).encode()
+    write_files(folder, files)
     _print(comparison)
     sys.stdout.write(f"{folder / 'report.html'}\n")
 

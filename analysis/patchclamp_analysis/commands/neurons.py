@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,14 +11,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..data.rows import Data
+from ..data.neurons import Neuron
 from ..errors import BadData
 from ..files.whole_files import write_whole
 from ..methods.correlation_clusters import CorrelationClusters
 from ..methods.top_words import NeuronWords, TopWords
-from ..results import Ranking
-from ..sets.activation_sets import ActivationSet
-from .methods import Memory, Sites, stage
+from .inputs import Memory, NeuroxOptions, SetPath, Sites, opened_rows, reads_neurox
+from .methods import stage
+from .neuron_choice import NeuronNames, RankingPath, chosen_neurons, places_of
+from .outputs import check_outputs
 from .progress import bar
 
 __all__ = ["clusters", "top_words"]
@@ -27,8 +27,10 @@ __all__ = ["clusters", "top_words"]
 _MOST = 20
 
 
+@reads_neurox
 def clusters(
-    file: Annotated[Path, typer.Argument(metavar="SET", help="An activation set.")],
+    file: SetPath,
+    neurox: NeuroxOptions,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A .csv file: a row per neuron.")] = None,
     threshold: Annotated[float, typer.Option("--threshold", "-t", help="Clusters merge up to this 1 − |ρ|.")] = 0.3,
     linkage: Annotated[
@@ -44,9 +46,9 @@ def clusters(
     patchclamp-analysis clusters train.h5 -s layers.3.residual -t 0.1
     """
     method = CorrelationClusters(threshold=threshold, linkage=linkage)
-    with ActivationSet.open(file) as opened, bar() as report:
-        data = Data.from_activation_set(opened, sites=site, memory_bytes=memory * 2**20)
-        found = method.cluster(data, progress=stage(report, "clusters"))
+    check_outputs([output] if output else [], (".csv",))
+    with bar() as report, opened_rows(file, "", neurox, report, sites=site, memory=memory) as given:
+        found = method.cluster(given.data, progress=stage(report, "clusters"))
     if output is not None:
         write_whole(output, found.to_pandas().to_csv(index=False).encode())
     sys.stdout.write(
@@ -59,12 +61,12 @@ def clusters(
             sys.stdout.write(f"{len(members)}\t{' '.join(named)}{more}\n")
 
 
+@reads_neurox
 def top_words(
-    file: Annotated[Path, typer.Argument(metavar="SET", help="An activation set.")],
-    neuron: Annotated[
-        list[str] | None, typer.Option("--neuron", "-n", metavar="SITE[INDEX]", help="A neuron. Repeatable.")
-    ] = None,
-    ranking: Annotated[Path | None, typer.Option("--ranking", "-r", help="The best of what `rank` wrote.")] = None,
+    file: SetPath,
+    neurox: NeuroxOptions,
+    neuron: NeuronNames = None,
+    ranking: RankingPath = None,
     count: Annotated[int, typer.Option("--count", "-k", help="With --ranking: neurons.", min=1)] = 10,
     top: Annotated[int, typer.Option(help="Words a neuron; 0: all.", min=0)] = 10,
     min_count: Annotated[int, typer.Option(help="Fewest rows of a word.", min=1)] = 1,
@@ -77,16 +79,14 @@ def top_words(
     patchclamp-analysis top-words train.h5 -n 'layers.3.residual[17]'
     patchclamp-analysis top-words train.h5 -r probeless.npz -k 5 --min-count 3 -o words.json
     """
-    wanted = [_neuron(text) for text in neuron or ()]
-    if ranking is not None:
-        wanted += [(each.site, each.index) for each in Ranking.load(ranking).top(count)]
+    wanted = chosen_neurons(neuron or (), ranking, count)
     if not wanted:
         raise BadData("give neurons, or a ranking whose best are taken", where="--neuron")
-    with ActivationSet.open(file) as opened, bar() as report:
-        data = Data.from_activation_set(opened, memory_bytes=memory * 2**20)
-        places = [_place(data, site, index) for site, index in wanted]
+    check_outputs([output] if output else [], (".json",))
+    with bar() as report, opened_rows(file, "", neurox, report, memory=memory) as given:
+        places = places_of(given.data, wanted)
         progress = stage(report, "top words")
-        found = TopWords(top=top, min_count=min_count).find(data, places, progress=progress)
+        found = TopWords(top=top, min_count=min_count).find(given.data, places, progress=progress)
     ordered = _in_order(found, wanted)
     if output is not None:
         content = json.dumps([asdict(each) for each in ordered], ensure_ascii=False, indent=1)
@@ -96,26 +96,7 @@ def top_words(
         sys.stdout.write(f"{each.site}[{each.index}]\t{words}\n")
 
 
-def _neuron(text: str) -> tuple[str, int]:
-    found = re.fullmatch(r"(.+)\[(\d+)\]", text)
-    if found is None:
-        raise BadData("a neuron is SITE[INDEX], as in layers.3.residual[17]", where=text)
-    return found[1], int(found[2])
-
-
-def _place(data: Data, site: str, index: int) -> int:
-    """The neuron's place among all that the set has."""
-    before = 0
-    for each in data.neurons.sites:
-        if each.name == site:
-            if index >= each.width:
-                raise BadData(f"index {index} is out of range: {site} has {each.width} neurons, 0 to {each.width - 1}")
-            return before + index
-        before += each.width
-    raise BadData(f"the set has no such site; it has {', '.join(s.name for s in data.neurons.sites)}", where=site)
-
-
-def _in_order(found: Sequence[NeuronWords], wanted: Sequence[tuple[str, int]]) -> list[NeuronWords]:
-    """As they were asked for, each once."""
-    by_name = {(each.site, each.index): each for each in found}
-    return [by_name[name] for name in dict.fromkeys(wanted)]
+def _in_order(found: Sequence[NeuronWords], wanted: Sequence[Neuron]) -> list[NeuronWords]:
+    """As they were asked for."""
+    by_name = {Neuron(each.site, each.index): each for each in found}
+    return [by_name[neuron] for neuron in wanted]

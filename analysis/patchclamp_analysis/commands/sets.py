@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,14 +12,18 @@ from rich.console import Console
 from rich.table import Table
 
 from ..sets.activation_sets import ActivationSet
+from .inputs import NeuroxOptions, SetPath, opened_set, reads_neurox
+from .progress import bar
 
 __all__ = ["show"]
 
 _MOST = 20
 
 
+@reads_neurox
 def show(
-    file: Annotated[Path, typer.Argument(metavar="SET", help="An activation set.")],
+    file: SetPath,
+    neurox: NeuroxOptions,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Show what is in an activation set.
@@ -29,7 +32,7 @@ def show(
     patchclamp-analysis show dev.h5
     patchclamp-analysis show dev.h5 --json | jq .rows
     """
-    with ActivationSet.open(file) as opened:
+    with bar() as report, opened_set(file, neurox, report) as opened:
         content = _content(opened)
     if as_json:
         sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import BadData
 
-__all__ = ["encoded", "encoded_as"]
+__all__ = ["annotation", "encoded", "encoded_as"]
 
 Encoded = tuple[NDArray[np.int32], NDArray[np.float64] | None, tuple[str, ...], NDArray[np.bool_]]
 
@@ -38,13 +38,25 @@ def encoded(labels: ArrayLike | None, targets: ArrayLike | None, rows: int) -> E
 
 
 def _of_strings(labels: NDArray[np.object_]) -> Encoded:
-    names = ["" if label is None or label != label else str(label) for label in labels.tolist()]
+    names = _names(labels)
     classes = tuple(sorted(set(names) - {""}))
     if not classes:
         raise BadData("no row has a label")
     numbers = {name: number for number, name in enumerate(classes)} | {"": -1}
     y = np.fromiter((numbers[name] for name in names), np.int32, len(names))
     return y, None, classes, y >= 0
+
+
+def annotation(labels: ArrayLike, rows: NDArray[np.integer], name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """The codes of some rows, and all labels in order. A layer may have no label at all."""
+    given = np.asarray(labels)
+    if given.dtype.kind in "OUT" and not any(_names(given)):
+        return np.full(len(rows), -1, np.int32), ()
+    try:
+        codes, _, names, _ = encoded(given, None, len(given))
+    except BadData as error:
+        raise BadData(error.message, where=f"annotations.{name}") from None
+    return codes[rows], names
 
 
 def encoded_as(y: NDArray[np.int32], classes: Sequence[str], others: Sequence[str]) -> NDArray[np.int32]:
@@ -54,3 +66,8 @@ def encoded_as(y: NDArray[np.int32], classes: Sequence[str], others: Sequence[st
     numbers = {name: number for number, name in enumerate(others)}
     table = np.array([numbers.get(name, -1) for name in classes] + [-1], np.int32)
     return table[y]
+
+
+def _names(labels: NDArray[np.object_]) -> list[str]:
+    """As strings; "" where there is none."""
+    return ["" if label is None or label != label else str(label) for label in labels.tolist()]

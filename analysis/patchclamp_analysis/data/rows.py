@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import BadData
 from .blocks import Blocks, steps
-from .labels import encoded, encoded_as
+from .labels import annotation, encoded, encoded_as
+from .matrices import empty_matrix
 from .neurons import Neurons, Site
 from .sources import Arrays, arrays_of, not_finite
+from .splits import second_part
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,8 @@ class Data:
 
     Masked and unlabelled rows are not among the rows. `y` [N] numbers the classes in sorted order; −1 is a label that
     `classes` does not have. Without labels `classes` is empty and `y` is all −1. For regression there are `targets`
-    [N] instead. Activations are read when asked for and never written to.
+    [N] instead. `annotations` has every layer of labels there is, the chosen one too: codes [N], −1 where a row is
+    unlabelled, and the names they are places in. Activations are read when asked for and never written to.
     """
 
     source: Arrays
@@ -55,6 +56,7 @@ class Data:
     masked: int = 0
     unlabelled: int = 0
     memory_bytes: int = GIB
+    annotations: Mapping[str, tuple[NDArray[np.int32], tuple[str, ...]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.memory_bytes < LEAST_MEMORY:
@@ -80,14 +82,19 @@ class Data:
         masked: ArrayLike | None = None,
         classes: Sequence[str] | None = None,
         label: str = "labels",
+        annotations: Mapping[str, ArrayLike] | None = None,
         memory_bytes: int = GIB,
     ) -> Data:
         """From `x` [R, D], or [R, width] per site, and for each row a label (strings; "" or None is unlabelled;
         integers are ordered as numbers), or a target (NaN is unlabelled). `sites` cuts one `x` into sites. `classes`
-        are those of other data, in their order, to compare with. BadData if the shapes disagree.
+        are those of other data, in their order, to compare with. `annotations` are layers of further labels. BadData
+        if the shapes disagree.
         """
         source = arrays_of(x, sites)
-        given = {"labels": labels, "targets": targets, "words": words, "sentences": sentences, "masked": masked}
+        layers = dict(annotations or {})
+        given = {"labels": labels, "targets": targets, "words": words, "sentences": sentences, "masked": masked} | {
+            f"annotations.{name}": values for name, values in layers.items()
+        }
         for name, values in given.items():
             if values is not None and np.shape(values) != (source.rows,):
                 raise BadData(f"has shape {np.shape(values)}; there are {source.rows} rows", where=name)
@@ -107,6 +114,7 @@ class Data:
             int(np.sum(~kept)),
             int(np.sum(kept & ~labelled)),
             memory_bytes,
+            {name: annotation(values, rows, name) for name, values in layers.items()},
         )
         return data if classes is None else data.with_classes(classes)
 
@@ -147,6 +155,7 @@ class Data:
             int(np.sum(~kept)),
             int(np.sum(kept & ~labelled)),
             memory_bytes,
+            {layer: (stored.codes(layer)[0][rows], names) for layer, names in stored.description.layers},
         )
         return data if classes is None else data.with_classes(classes)
 
@@ -232,6 +241,7 @@ class Data:
             targets=None if self.targets is None else self.targets[chosen],
             words=None if self.words is None else self.words[chosen],
             sentences=None if self.sentences is None else self.sentences[chosen],
+            annotations={name: (codes[chosen], names) for name, (codes, names) in self.annotations.items()},
         )
 
     def keep(self, neurons: Sequence[int] | NDArray[np.integer]) -> Data:
@@ -261,14 +271,7 @@ class Data:
         that there is has a row in the first part.
         """
         groups = np.arange(len(self)) if self.sentences is None else np.unique(self.sentences, return_inverse=True)[1]
-        sizes = np.bincount(groups)
-        order = np.random.default_rng(seed).permutation(len(sizes))
-        second = np.zeros(len(sizes), bool)
-        second[order[np.cumsum(sizes[order]) <= share * len(self)]] = True
-        here = np.bincount(self.y[~second[groups]] + 1, minlength=len(self.classes) + 1)
-        for number in np.flatnonzero((here == 0) & (np.bincount(self.y + 1, minlength=len(here)) > 0)) - 1:
-            second[groups[np.argmax(self.y == number)]] = False
-        chosen = second[groups]
+        chosen = second_part(groups, self.y, share, seed)
         if chosen.all() or not chosen.any():
             raise BadData(f"{len(self)} rows cannot be split: a share of {share:g} leaves one part empty")
         return self.take(~chosen), self.take(chosen)
@@ -312,19 +315,16 @@ class Data:
         return block.T
 
     def matrix(self) -> NDArray[np.float32]:
-        """[N, D], for what needs all at once: in memory if half of the bound holds it, else in a temporary file that
-        is mapped and vanishes with the array.
+        """[N, D], for what needs all at once, read-only: a view where the activations lie like that already; else in
+        memory if half of the bound holds it, or in a temporary file that is mapped and vanishes with the array.
         """
         blocks = self.blocks()
-        if len(blocks) == 1:
-            return self.read_rows(blocks.places[0])
-        if 4 * len(self) * len(self.neurons) <= self.memory_bytes // 2:
-            whole = np.empty(self.shape, np.float32)
-        else:
-            with tempfile.TemporaryFile(prefix="patchclamp-") as file:
-                # A full disk is found here, not by a signal when a page is written.
-                os.posix_fallocate(file.fileno(), 0, 4 * len(self) * len(self.neurons))
-                whole = np.memmap(file, np.float32, "r+", shape=self.shape)
+        # Blocks are read-only where they are views.
+        if len(blocks) == 1 or (
+            np.all(np.diff(self.rows) == 1) and not self.read_rows(blocks.places[0]).flags.writeable
+        ):
+            return self.read_rows(slice(0, len(self)))
+        whole = empty_matrix(self.shape, self.memory_bytes // 2)
         for rows, block in blocks:
             whole[rows] = block
         whole.flags.writeable = False

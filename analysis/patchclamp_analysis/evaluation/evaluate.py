@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -27,7 +27,7 @@ class Evaluation(Method):
 
     For each number of neurons and each seed a probe is trained on the top ones alone, on random ones and on the bottom
     ones, beside one of all neurons, the oracle; in the oracle the same neurons are kept, or removed. With `control`
-    there is a control task for each seed. What all rankings share is done once.
+    there is a control task for each seed, unless a note says why there is none. What all rankings share is done once.
 
     A probe shows what can be read off linearly, not what the model uses. Random neurons do well where a concept is
     everywhere, so look at the distance to them. Rankings are to come from the training rows.
@@ -41,7 +41,7 @@ class Evaluation(Method):
         0.1,
     )
     seeds: Annotated[int, About("Probes of each kind, of seeds 0, 1, ….", 1, 100)] = 3
-    control: Annotated[bool, About("Selectivity, by control tasks. Needs words.")] = True
+    control: Annotated[bool, About("Selectivity, by control tasks; none where the rows have no words.")] = True
     information: Annotated[bool, About("Mutual information of the top neurons, by Gaussians.")] = True
     code_length: Annotated[bool, About("Online code length: 10 probes for each choice.")] = False
     l1: Annotated[float, About("The probes' weight of Σ|W|.", 0.0)] = 3e-4
@@ -56,13 +56,10 @@ class Evaluation(Method):
     def compare(
         self, rankings: Sequence[Ranking], train: Data, test: Data, *, progress: Progress = QUIET
     ) -> Comparison:
-        """Judges rankings of the data's neurons, and their agreement. BadData for two of one name."""
-        names = [ranking.method for ranking in rankings]
-        if not rankings or len(set(names)) < len(names):
-            raise BadData(f"there must be rankings, each of another name, not {', '.join(names) or 'none'}")
-        for ranking in rankings:
-            if ranking.neurons != train.neurons:
-                raise BadData("is of other neurons than the data", where=ranking.method)
+        """Judges rankings of the data's neurons, and their agreement. BadData for two of one name, for rankings of
+        other neurons, and for rows with target values instead of classes.
+        """
+        _check(rankings, train, test)
         found = Trial(self, train, test, len(rankings), progress).run(rankings)
         counts, many = found[0].counts, len(rankings) > 1
         tops = [top_places(rankings, count) for count in counts] if many else []
@@ -72,6 +69,7 @@ class Evaluation(Method):
             np.array([overlaps(top) for top in tops]).reshape(*shape, len(rankings)),
             np.array([average_overlap(top) for top in tops]).reshape(shape),
             np.array([neuron_vote(top) for top in tops]).reshape(shape),
+            asdict(self),
         )
 
 
@@ -87,3 +85,16 @@ def compare_rankings(
 ) -> Comparison:
     """Judges several rankings of the same neurons by the same probes; see `Evaluation`."""
     return (how or Evaluation()).compare(rankings, train, test, progress=progress)
+
+
+def _check(rankings: Sequence[Ranking], train: Data, test: Data) -> None:
+    names = [ranking.method for ranking in rankings]
+    if not rankings or len(set(names)) < len(names):
+        raise BadData(f"there must be rankings, each of another name, not {', '.join(names) or 'none'}")
+    for ranking in rankings:
+        if ranking.neurons != train.neurons:
+            raise BadData("is of other neurons than the data", where=ranking.method)
+    for data in (train, test):
+        if data.targets is not None:
+            text = "has a target value for each row, and rankings are judged by classes: give a layer of labels"
+            raise BadData(text, where=data.label)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ..data.rows import Data
+from ..errors import BadData
 from ..methods.linear_probe import LinearProbe
 from ..probe import Probe
 from ..progress import Progress
@@ -38,11 +39,9 @@ class Trial:
         self.task = ProbingTask(train, test, self.probe)
         self.counts = neuron_counts(how.counts, self.width)
         self.informative = [count for count in self.counts if how.information and count <= most_neurons(train)]
-        self.controls: list[ProbingTask] = []
-        if how.control:
-            pairs = [control_task(train, test, seed=seed) for seed in range(how.seeds)]
-            self.controls = [ProbingTask(one, other, self.probe) for one, other in pairs]
         self.seeds = range(how.seeds)
+        self.notes: list[str] = []
+        self.controls = self._controls() if how.control else []
         self.parts = _parts(progress, self._steps(rankings))
 
     def run(self, rankings: Sequence[Ranking]) -> list[RankingEvaluation]:
@@ -79,8 +78,18 @@ class Trial:
             {count: ranking.distribution(count) for count in self.counts},
             distributedness(ranking) if ranking.classes else {},
             ranking.notes
+            + tuple(self.notes)
             + tuple(f"no information of {count} neurons: memory_bytes is too little" for count in skipped),
         )
+
+    def _controls(self) -> list[ProbingTask]:
+        """One for each seed; none, and a note, where rows have no words, or words of too few types."""
+        try:
+            pairs = [control_task(self.task.train, self.task.test, seed=seed) for seed in self.seeds]
+            return [ProbingTask(one, other, self.probe) for one, other in pairs]
+        except BadData as error:
+            self.notes.append(f"no selectivity: {error.message}")
+            return []
 
     def _accuracy(self, which: Selection, count: int, choices: Sequence[Places]) -> Score:
         """Of a probe for each seed, with the seed's choice of neurons."""

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from .average_precision import AveragePrecision
+from .compositional import Compositional
+from .concept_alignment import ConceptAlignment
+from .concept_selectivity import ConceptSelectivity
 from .correlation_clusters import CorrelationClusters
 from .cross_model import CrossModel
 from .dead import Dead
@@ -59,6 +62,9 @@ METHODS: Mapping[str, type[Method]] = MappingProxyType(
         "random_forest": RandomForest,
         "representation_analysis": RepresentationAnalysis,
         # Neuron to concepts.
+        "compositional": Compositional,
+        "concept_alignment": ConceptAlignment,
+        "concept_selectivity": ConceptSelectivity,
         "top_contexts": TopContexts,
         "top_words": TopWords,
         # The model's own view.

@@ -13,6 +13,7 @@ from ..data.moments import members
 from ..data.rows import Data
 from ..progress import QUIET, Progress
 from ..results import Ranking
+from .firing import Sign, own_thresholds, signed
 from .method import RankingMethod
 from .parameters import About
 
@@ -68,24 +69,17 @@ class Iou(RankingMethod):
         """Of each neuron, for each of the signed values [1 or 2, D]."""
         count = 2 if self.sign == "both" else 1
         found = np.full((count, len(data.neurons)), np.float32(self.threshold))
-        place = len(data) - 1 - int(self.share * len(data))
-        if self.share and place < 0:
-            found[:] = -np.inf
-        elif self.share:
+        if self.share:
             for places, block in progress.each(data.columns(working_bytes=8)):
                 for number, values in enumerate(self._signed(block)):
-                    found[number, places] = np.partition(values, place, axis=0)[place]
+                    found[number, places] = own_thresholds(values, self.share)
         progress.at(1.0)
         return found
 
     def _signed(self, block: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """What is compared with the threshold; of "both" twice."""
-        if self.sign in ("positive", "both"):
-            yield block
-        if self.sign in ("negative", "both"):
-            yield -block
-        if self.sign == "absolute":
-            yield np.abs(block)
+        signs: tuple[Sign, ...] = ("positive", "negative") if self.sign == "both" else (self.sign,)
+        return (signed(block, sign) for sign in signs)
 
 
 def _iou(

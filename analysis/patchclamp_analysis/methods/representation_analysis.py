@@ -44,7 +44,7 @@ class SiteScores:
 class RepresentationAnalysis(TableMethod):
     """A linear probe per site, trained on its neurons alone and judged on rows it has not seen.
 
-    Says where a concept can be read off linearly; not whether the model uses it there, nor which neurons carry it. A
+    Says where a concept can be read off linearly. Misses whether the model uses it there, and which neurons carry it. A
     wide site has more to read from than a narrow one.
     """
 

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.phrases import spans
 from ..data.rows import Data
 from ..data.word_types import word_types
 from ..progress import QUIET, Progress
@@ -56,7 +57,7 @@ class TopContexts(TableMethod):
     kind: ClassVar[Kind] = Kind.NEURON_TO_CONCEPTS
     name: ClassVar[str] = "top_contexts"
     reference: ClassVar[str] = "Kádár et al. 2017, Representation of linguistic form and function in RNNs"
-    complexity: ClassVar[str] = "O(N·D), one pass"
+    complexity: ClassVar[str] = "O(N·D + top·log N·D), one pass"
 
     def tables(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> Tables:
         """Gives "contexts": the contexts of each neuron, strongest first."""
@@ -82,15 +83,15 @@ class TopContexts(TableMethod):
         """For some neurons, by place (None: all), in the order of the data. BadData without words."""
         words, types = word_types(data)
         data = data if neurons is None else data.keep(neurons)
-        spans = _spans(data, self.words)
+        lengths = spans(data, self.words)
         sign = np.float32(1.0 if self.sign == "positive" else -1.0)
-        best = _Best(self.top, len(data.neurons), _numbers(types, spans))
+        best = _Best(self.top, len(data.neurons), _numbers(types, lengths))
         for place, block in progress.each(data.blocks()):
             best.add(place, sign * block)
         found = []
-        for neuron, values, rows in zip(data.neurons, sign * best.values.T, best.rows.T, strict=True):
+        for neuron, values, rows in zip(data.neurons, sign * best.values, best.rows, strict=True):
             contexts = tuple(
-                Context(tuple(words[at] for at in types[row - spans[row] + 1 : row + 1]), float(value), int(row))
+                Context(tuple(words[at] for at in types[row - lengths[row] + 1 : row + 1]), float(value), int(row))
                 for value, row in zip(values[rows >= 0], rows[rows >= 0], strict=True)
             )
             found.append(NeuronContexts(neuron.site, neuron.index, contexts))
@@ -98,55 +99,55 @@ class TopContexts(TableMethod):
 
 
 class _Best:
-    """The best rows of each neuron so far [top, D], best first, of each context one; −1 where there are none yet."""
+    """The best rows of each neuron so far [D, top], best first, of each context one; −1 where there are none yet."""
 
     def __init__(self, top: int, width: int, contexts: NDArray[np.int64]) -> None:
         self.contexts = contexts
-        self.values = np.full((top, width), -np.inf, np.float32)
-        self.rows = np.full((top, width), -1, np.int64)
+        self.values = np.full((width, top), -np.inf, np.float32)
+        self.rows = np.full((width, top), -1, np.int64)
 
     def add(self, rows: slice, block: NDArray[np.float32]) -> None:
         """The next rows. Neurons that have no better one are left as they are: soon most."""
-        better = np.flatnonzero(block.max(axis=0) > self.values[-1])
-        values = np.concatenate((self.values[:, better], block[:, better]))
-        numbers = np.broadcast_to(np.arange(rows.start, rows.stop)[:, None], (len(block), len(better)))
-        places = np.concatenate((self.rows[:, better], numbers))
-        order = np.argsort(-values, axis=0, kind="stable")
-        values, places = np.take_along_axis(values, order, 0), np.take_along_axis(places, order, 0)
+        better = np.flatnonzero(block.max(axis=0) > self.values[:, -1])
+        if not len(better):
+            return
+        values, places = self._with(rows, block, better)
+        order = np.argsort(-values, axis=1, kind="stable")
+        values, places = np.take_along_axis(values, order, 1), np.take_along_axis(places, order, 1)
         repeated = _repeated(np.where(places < 0, -1, self.contexts[places]))
         values[repeated], places[repeated] = -np.inf, -1
-        order = np.argsort(repeated, axis=0, kind="stable")[: len(self.rows)]
-        self.values[:, better] = np.take_along_axis(values, order, 0)
-        self.rows[:, better] = np.take_along_axis(places, order, 0)
+        order = np.argsort(repeated, axis=1, kind="stable")[:, : self.rows.shape[1]]
+        self.values[better] = np.take_along_axis(values, order, 1)
+        self.rows[better] = np.take_along_axis(places, order, 1)
+
+    def _with(
+        self, rows: slice, block: NDArray[np.float32], better: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Values and rows of some neurons [d, top + n]: the best so far, and the next rows that are better."""
+        given = np.ascontiguousarray(block[:, better].T)
+        wanted = given > self.values[better, -1:]
+        # As many for each neuron as the one with the most has: the others do no harm.
+        chosen = np.argsort(~wanted, axis=1, kind="stable")[:, : wanted.sum(axis=1).max()]
+        values = np.concatenate((self.values[better], np.take_along_axis(given, chosen, 1)), axis=1)
+        return values, np.concatenate((self.rows[better], rows.start + chosen), axis=1)
 
 
 def _repeated(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """[n, d] where a column has the same number further up."""
-    order = np.argsort(numbers, axis=0, kind="stable")
-    ascending = np.take_along_axis(numbers, order, 0)
+    """[d, n] where a row has the same number further left."""
+    order = np.argsort(numbers, axis=1, kind="stable")
+    ascending = np.take_along_axis(numbers, order, 1)
     again = np.zeros(numbers.shape, bool)
-    again[1:] = ascending[1:] == ascending[:-1]
+    again[:, 1:] = ascending[:, 1:] == ascending[:, :-1]
     found = np.empty_like(again)
-    np.put_along_axis(found, order, again, 0)
+    np.put_along_axis(found, order, again, 1)
     return found
 
 
-def _spans(data: Data, longest: int) -> NDArray[np.int64]:
-    """[N] words in the context of each row: as many as follow one another in its sentence."""
-    starts = np.ones(len(data), bool)
-    starts[1:] = np.diff(data.rows) != 1
-    if data.sentences is not None:
-        starts[1:] |= np.diff(data.sentences) != 0
-    rows = np.arange(len(data))
-    first = np.maximum.accumulate(np.where(starts, rows, 0))
-    return np.minimum(rows - first + 1, longest)
-
-
-def _numbers(types: NDArray[np.int64], spans: NDArray[np.int64]) -> NDArray[np.int64]:
+def _numbers(types: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """[N] a number for each context, equal where contexts are."""
     codes = types + 1
     numbers, rows = np.zeros(len(types), np.int64), np.arange(len(types))
-    for back in range(int(spans.max())):
-        code = np.where(back < spans, codes[rows - back], 0)
+    for back in range(int(lengths.max())):
+        code = np.where(back < lengths, codes[rows - back], 0)
         numbers = np.unique(numbers * (codes.max() + 1) + code, return_inverse=True)[1].astype(np.int64)
     return numbers

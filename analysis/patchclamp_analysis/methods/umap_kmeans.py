@@ -20,6 +20,9 @@ from .parameters import About
 
 __all__ = ["Populations", "UmapKmeans"]
 
+# UMAP computes all distances of fewer points than this.
+_ALL_DISTANCES = 4096
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Populations:
@@ -38,8 +41,8 @@ class UmapKmeans(TableMethod):
     Needs umap-learn, the extra `umap`.
 
     Misses distances between populations and their sizes, which a UMAP distorts; opposite neurons are far apart
-    (`correlation_clusters` joins them). Rows × neurons must fit into a quarter of the memory bound. Can be cancelled
-    between its steps only.
+    (`correlation_clusters` joins them). Can be cancelled between its steps only. 16·N·D bytes for N rows, and 8·D² for
+    distances (of more than 4096 neurons UMAP only takes those of near ones), must fit into the memory bound.
     """
 
     populations: Annotated[int, About("Clusters, K.", 1, 10_000)] = 10
@@ -86,7 +89,7 @@ class UmapKmeans(TableMethod):
         if len(data) > self.rows:
             data = data.take(np.sort(np.random.default_rng(self.seed).choice(len(data), self.rows, replace=False)))
         rows, width = data.shape
-        if (need := 16 * rows * width) > data.memory_bytes:
+        if (need := 16 * rows * width + 8 * min(width, _ALL_DISTANCES) ** 2) > data.memory_bytes:
             text = f"{rows} rows of {width} neurons need {need} bytes, and memory_bytes is {data.memory_bytes}"
             raise BadData(f"{text}: raise it, or take fewer rows", where="umap_kmeans.rows")
         scaling = Scaling.of(data, progress=progress.part(0.0, 0.5))

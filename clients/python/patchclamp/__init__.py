@@ -6,17 +6,19 @@
 ...     print(client.generate("The nurse said that", interventions=edits).text())
 
 `Client` and `AsyncClient` have the same methods: `generate`, `score`, `classify`, `fill_mask`, `extract`, `models` and
-`model`; for what the server keeps `corpora`, `activation_sets` and `operations`; and `analysis`, which ranks neurons
-and trains probes. Rules that label words are in `patchclamp.rules`. The wire's own messages are in `patchclamp.v1`;
-their `Intervention` is accepted wherever one is.
+`model`; for what the server keeps `corpora`, `activation_sets` and `operations`; and `analysis`, which ranks neurons,
+judges rankings, trains probes and says what neurons stand for. Rules that label words are in `patchclamp.rules`. The
+wire's own messages are in `patchclamp.v1`; their `Intervention` is accepted wherever one is.
 """
 
 from patchclamp import rules
 from patchclamp._activation_files import ActivationSetFile
 from patchclamp._activation_sets import ActivationSet, ActivationStatistics, TokenFilter
 from patchclamp._activations import SentenceActivations
+from patchclamp._analyses import Analysis
 from patchclamp._async.activation_sets import AsyncActivationSets
-from patchclamp._async.analysis import AsyncAnalysis
+from patchclamp._async.analyses import AsyncAnalyses
+from patchclamp._async.analysis import AsyncAnalysisClient
 from patchclamp._async.client import AsyncClient
 from patchclamp._async.corpora import AsyncCorpora
 from patchclamp._async.operations import AsyncOperation, AsyncOperations
@@ -33,6 +35,7 @@ from patchclamp._exceptions import (
     DataLoss,
     DeadlineExceeded,
     FailedPrecondition,
+    IncompleteTable,
     Internal,
     InvalidArgument,
     NotationError,
@@ -62,7 +65,7 @@ from patchclamp._interventions import (
     set_to_mean,
 )
 from patchclamp._masks import FilledMask, FilledTexts
-from patchclamp._methods import Method, MethodParameter
+from patchclamp._methods import Method, MethodAnswer, MethodKind, MethodParameter
 from patchclamp._models import Limits, Model, ModelHead, ModelKind, Module, RefusedSite, Site
 from patchclamp._neurons import Neurons, ScoredNeuron
 from patchclamp._operations import OperationMetadata
@@ -77,13 +80,15 @@ from patchclamp._rules import Rule
 from patchclamp._scores import Score, Scores
 from patchclamp._sentences import Pair
 from patchclamp._sync.activation_sets import ActivationSets
-from patchclamp._sync.analysis import Analysis
+from patchclamp._sync.analyses import Analyses
+from patchclamp._sync.analysis import AnalysisClient
 from patchclamp._sync.client import Client
 from patchclamp._sync.corpora import Corpora
 from patchclamp._sync.operations import Operation, Operations
 from patchclamp._sync.probes import Probes
 from patchclamp._sync.rankings import Rankings
 from patchclamp._sync.streams import Extraction, GenerationStream
+from patchclamp._tables import Table
 from patchclamp._top_words import NeuronWords, WordScore
 from patchclamp._version import __version__
 
@@ -94,12 +99,15 @@ __all__ = [
     "ActivationSets",
     "ActivationStatistics",
     "AlreadyExists",
+    "Analyses",
     "Analysis",
+    "AnalysisClient",
     "AnnotatedSentence",
     "Applied",
     "AppliedEdit",
     "AsyncActivationSets",
-    "AsyncAnalysis",
+    "AsyncAnalyses",
+    "AsyncAnalysisClient",
     "AsyncClient",
     "AsyncCorpora",
     "AsyncExtraction",
@@ -128,6 +136,7 @@ __all__ = [
     "FinishReason",
     "Generation",
     "GenerationStream",
+    "IncompleteTable",
     "Internal",
     "Intervention",
     "Interventions",
@@ -136,6 +145,8 @@ __all__ = [
     "LabelLevel",
     "Limits",
     "Method",
+    "MethodAnswer",
+    "MethodKind",
     "MethodParameter",
     "Model",
     "ModelHead",
@@ -171,6 +182,7 @@ __all__ = [
     "SentenceActivations",
     "Site",
     "StatusError",
+    "Table",
     "Token",
     "TokenFilter",
     "TokenLogprob",

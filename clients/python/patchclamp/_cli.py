@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from patchclamp._cli_activations import activations
-from patchclamp._cli_analysis import methods, rank, redundant, top_words
+from patchclamp._cli_analyses import analyses, analyze, evaluate
+from patchclamp._cli_analysis import rank, redundant, top_words
 from patchclamp._cli_corpora import corpora
 from patchclamp._cli_extract import extract
 from patchclamp._cli_generate import generate, score
 from patchclamp._cli_heads import classify, fill_mask
+from patchclamp._cli_methods import methods
 from patchclamp._cli_operations import operations
 from patchclamp._cli_options import AsJson, Target, Timeout
 from patchclamp._cli_output import print_json, print_models, print_modules, print_sites
@@ -127,7 +129,9 @@ app.command()(methods)
 app.command()(rank)
 app.command()(redundant)
 app.command()(top_words)
-for group in (corpora, activations, rankings, probes, operations):
+app.command()(analyze)
+app.command()(evaluate)
+for group in (corpora, activations, rankings, probes, analyses, operations):
     app.add_typer(group)
 
 

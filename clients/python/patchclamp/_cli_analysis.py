@@ -1,4 +1,4 @@
-"""The commands about methods: `methods`, `rank`, `redundant`, `top-words`."""
+"""The commands that find neurons: `rank`, `redundant`, `top-words`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,31 @@ from typing import Annotated, TypeAlias
 import typer
 
 from patchclamp._cli_operations import result_of
-from patchclamp._cli_options import AsJson, NewId, Seed, Target, Timeout, Wait, named
+from patchclamp._cli_options import (
+    AsJson,
+    Edit,
+    NewId,
+    Seed,
+    Target,
+    Text,
+    TextModel,
+    TextWords,
+    Timeout,
+    Wait,
+    named,
+    read_edits,
+    read_text,
+)
 from patchclamp._cli_output import print_json, print_table
 from patchclamp._cli_rankings import print_ranking
-from patchclamp._methods import Method
 from patchclamp._sync.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, Client
 
 __all__ = [
+    "CompareWith",
     "Label",
     "OnlySites",
     "Parameters",
     "SetName",
-    "methods",
     "parameter_values",
     "rank",
     "redundant",
@@ -33,35 +46,14 @@ Label: TypeAlias = Annotated[
 OnlySites: TypeAlias = Annotated[
     list[str] | None, typer.Option("--site", "-s", metavar="SITE", help="Only neurons of this site. Repeatable.")
 ]
+CompareWith: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SET", help="For a method that compares: another set of the same words. Repeatable."),
+]
 Parameters: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="A hyper-parameter, as 'l1=0.001'. Repeatable."),
 ]
-
-
-def methods(
-    name: Annotated[str, typer.Argument(metavar="METHOD", help="Only this one, in full.", show_default=False)] = "",
-    as_json: AsJson = False,
-    target: Target = DEFAULT_TARGET,
-    timeout: Timeout = DEFAULT_TIMEOUT,
-) -> None:
-    """List the methods that rank neurons, or describe one.
-
-    \b
-    patchclamp methods
-    patchclamp methods linear_probe
-    """
-    with Client(target, timeout=timeout) as client:
-        found = [method for method in client.analysis.methods() if name in ("", method.name)]
-    if not found:
-        raise ValueError(f"there is no method {name!r}; `patchclamp methods` lists them")
-    if as_json:
-        print_json(found)
-    elif name:
-        _describe(found[0])
-    else:
-        rows = [[method.name, "yes" if method.supervised else "no", method.summary] for method in found]
-        print_table(["method", "labels", "what it does"], rows)
 
 
 def rank(
@@ -71,6 +63,7 @@ def rank(
     parameter: Parameters = None,
     site: OnlySites = None,
     top: Annotated[int, typer.Option(metavar="N", help="How many neurons the ranking holds.", min=1)] = 100,
+    compare_with: CompareWith = None,
     id: NewId = "",
     wait: Wait = True,
     as_json: AsJson = False,
@@ -82,6 +75,7 @@ def rank(
     \b
     patchclamp rank activationSets/dev -m probeless --label upos --id upos
     patchclamp rank activationSets/dev -m linear_probe -p l1=0.001 -p l2=0 -s 'layers.*.residual'
+    patchclamp rank activationSets/dev -m cross_model --compare-with activationSets/dev-other
     """
     with Client(target, timeout=timeout) as client:
         operation = client.analysis.rank(
@@ -91,6 +85,7 @@ def rank(
             parameters=parameter_values(parameter),
             sites=site or [],
             top=top,
+            compare_with=compare_with or [],
             id=id,
             progress=True,
         )
@@ -137,22 +132,41 @@ def redundant(
 
 
 def top_words(
-    activation_set: SetName,
-    neurons: Annotated[list[str], typer.Argument(metavar="NEURONS…", help="As 'layers.3.neurons[17,40]'.")],
+    neurons: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[SET] NEURONS…",
+            help="'activationSets/dev', unless there is a --text; then neurons: 'layers.3.neurons[17,40]'.",
+        ),
+    ],
     top: Annotated[int, typer.Option(metavar="N", help="How many words a neuron.", min=1)] = 20,
     threshold: Annotated[float, typer.Option(metavar="SCORE", help="Only words above this score.")] = 0.1,
     min_count: Annotated[int, typer.Option(metavar="N", help="Leave out words that occur fewer times.", min=1)] = 1,
+    text: Text = None,
+    words: TextWords = False,
+    model: TextModel = "",
+    edit: Edit = None,
     as_json: AsJson = False,
     target: Target = DEFAULT_TARGET,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Print the words that drive neurons most.
+    """Print the words that drive neurons most, in a set or in a text that is read at once.
 
     \b
     patchclamp top-words activationSets/dev 'layers.3.neurons[17,40]' --min-count 5
+    patchclamp top-words --text "The nurse said that she was late" 'layers.3.neurons[17]'
     """
     with Client(target, timeout=timeout) as client:
-        found = client.analysis.top_words(activation_set, neurons, top=top, threshold=threshold, min_count=min_count)
+        found = client.analysis.top_words(
+            neurons[0] if text is None else None,
+            neurons[1:] if text is None else neurons,
+            top=top,
+            threshold=threshold,
+            min_count=min_count,
+            text=read_text(text, words),
+            model=model,
+            interventions=read_edits(None, edit),
+        )
     if as_json:
         print_json(found)
         return
@@ -174,25 +188,3 @@ def _value(text: str) -> object:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
-
-
-def _describe(method: Method) -> None:
-    typer.echo(f"{method.name}: {method.description}\n\n{method.reference}\n{method.complexity}\n")
-    rows = [
-        [
-            parameter.name,
-            parameter.type,
-            json.dumps(parameter.default),
-            _bounds(parameter.min, parameter.max) or ", ".join(map(repr, parameter.choices)),
-            parameter.description,
-        ]
-        for parameter in method.parameters
-    ]
-    if rows:
-        print_table(["parameter", "type", "default", "values", "what it does"], rows)
-
-
-def _bounds(least: float | None, most: float | None) -> str:
-    if least is None and most is None:
-        return ""
-    return f"{'–∞' if least is None else f'{least:g}'} to {'∞' if most is None else f'{most:g}'}"

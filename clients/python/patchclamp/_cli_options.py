@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -22,10 +23,14 @@ __all__ = [
     "Sites",
     "SpecialTokens",
     "Target",
+    "Text",
+    "TextModel",
+    "TextWords",
     "Timeout",
     "Wait",
     "named",
     "read_edits",
+    "read_text",
 ]
 
 Target: TypeAlias = Annotated[
@@ -60,6 +65,18 @@ Wait: TypeAlias = Annotated[bool, typer.Option(help="Wait until it is there, or 
 NewId: TypeAlias = Annotated[
     str, typer.Option("--id", metavar="ID", help="What to call it; otherwise the server does.", show_default=False)
 ]
+Text: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--text", metavar="TEXT", help="A text that the model reads at once, instead of a set; -: from stdin."
+    ),
+]
+TextWords: TypeAlias = Annotated[
+    bool, typer.Option("--words", help="With --text: words with blanks between; a row a word instead of a token.")
+]
+TextModel: TypeAlias = Annotated[
+    str, typer.Option("--model", metavar="NAME", help="With --text: the model that reads it.", show_default=False)
+]
 Seed: TypeAlias = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of what is drawn.", min=0)]
 
 
@@ -84,3 +101,11 @@ def read_edits(file: Path | None, texts: list[str] | None) -> list[Intervention]
     """Those of the file, then those given one by one."""
     from_file = interventions_from_json(file.read_text(encoding="utf-8")) if file else []
     return from_file + [parse_intervention(text) for text in texts or []]
+
+
+def read_text(text: str | None, words: bool) -> str | list[list[str]] | None:
+    """The text, or the words of its one sentence."""
+    if text is None and words:
+        raise ValueError("--words is for a --text")
+    read = sys.stdin.read() if text == "-" else text
+    return [read.split()] if words and read is not None else read

@@ -25,7 +25,7 @@ PIPE_WIDTH = 4096
 
 
 def print_json(value: object) -> None:
-    """One JSON value; dataclasses as objects, arrays as lists."""
+    """One JSON value; dataclasses as objects, arrays as lists, in them null for a number that is not finite."""
     sys.stdout.write(json.dumps(value, default=_jsonable, ensure_ascii=False) + "\n")
 
 
@@ -98,7 +98,8 @@ def _jsonable(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, np.ndarray):
-        return value.tolist()
+        gaps = value.dtype.kind == "f" and not np.isfinite(value).all()
+        return np.where(np.isfinite(value), value.astype(object), np.array(None)).tolist() if gaps else value.tolist()
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -19,6 +19,7 @@ PatchclampError
 │   ├── Unavailable            no server there, loading or draining; retried before it is raised
 │   └── DataLoss               weights or stored data are damaged
 ├── ProtocolError: the server's reply breaks the contract
+├── IncompleteTable: rows of a table are on the server only, where all are wanted
 └── NotationError (a ValueError too): text that is no neuron string, edit or list of edits
 """
 
@@ -36,6 +37,7 @@ __all__ = [
     "DataLoss",
     "DeadlineExceeded",
     "FailedPrecondition",
+    "IncompleteTable",
     "Internal",
     "InvalidArgument",
     "NotFound",
@@ -90,7 +92,8 @@ class PatchclampError(Exception):
     def __str__(self) -> str:
         """The whole story on one line."""
         reason = f" ({self.reason})" if self.reason else ""
-        field = f" at {self.field}" if self.field else ""
+        said = self.message.startswith(f"{self.field}:")
+        field = f" at {self.field}" if self.field and not said else ""
         retry = f"; try again in {self.retry_after:g} s" if self.retry_after is not None else ""
         error_id = f" [error id {self.error_id}]" if self.error_id else ""
         return f"{self.code.name}{reason}{field}: {self.message}{retry}{error_id}"
@@ -104,6 +107,12 @@ class ProtocolError(PatchclampError):
     """The server's reply breaks the contract; nothing in it should be used."""
 
     code = grpc.StatusCode.INTERNAL
+
+
+class IncompleteTable(PatchclampError):
+    """Rows of a table are on the server only, where all of them are wanted."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
 
 
 class NotationError(PatchclampError, ValueError):

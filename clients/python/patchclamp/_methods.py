@@ -1,14 +1,55 @@
-"""The methods that rank neurons, as the server describes them."""
+"""The methods of the analysis library, as the server describes them, and what they are given."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Struct
 
 from patchclamp.v1 import analysis_pb2
 
-__all__ = ["Method", "MethodParameter"]
+__all__ = ["Method", "MethodAnswer", "MethodKind", "MethodParameter", "to_struct"]
+
+
+class MethodKind(StrEnum):
+    """What kind of question a method answers."""
+
+    CONCEPT_TO_NEURONS = "concept_to_neurons"
+    """Which neurons carry a concept."""
+    UNSUPERVISED = "unsupervised"
+    """What the model itself says about its neurons, without labels."""
+    NEURON_TO_CONCEPTS = "neuron_to_concepts"
+    """What a neuron stands for."""
+    REDUNDANCY = "redundancy"
+    """Which neurons can be left out."""
+    UNKNOWN = "unknown"
+    """A kind that this version of the package has no name for."""
+
+
+class MethodAnswer(StrEnum):
+    """What a method answers with, which says how to run it."""
+
+    RANKING = "ranking"
+    """Scores of neurons: `client.analysis.rank`."""
+    TABLES = "tables"
+    """Tables: `client.analysis.analyze`."""
+    UNKNOWN = "unknown"
+    """Something that this version of the package has no name for."""
+
+
+KINDS = {
+    analysis_pb2.METHOD_KIND_CONCEPT_TO_NEURONS: MethodKind.CONCEPT_TO_NEURONS,
+    analysis_pb2.METHOD_KIND_UNSUPERVISED: MethodKind.UNSUPERVISED,
+    analysis_pb2.METHOD_KIND_NEURON_TO_CONCEPTS: MethodKind.NEURON_TO_CONCEPTS,
+    analysis_pb2.METHOD_KIND_REDUNDANCY: MethodKind.REDUNDANCY,
+}
+ANSWERS = {
+    analysis_pb2.METHOD_ANSWER_RANKING: MethodAnswer.RANKING,
+    analysis_pb2.METHOD_ANSWER_TABLES: MethodAnswer.TABLES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +90,13 @@ class MethodParameter:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method that ranks neurons.
+    """A method of the analysis library.
 
     Attributes:
-        name: As in `client.analysis.rank(method=…)`: "probeless".
+        name: As in `client.analysis.rank(method=…)` or `analyze(method=…)`: "probeless".
+        kind: What kind of question it answers.
+        answer: What it answers with: a ranking, or tables.
+        compares: Whether it compares several activation sets of the same words: `compare_with=…`.
         summary: One line on what it does.
         description: Formula, what it misses, how it differs from its paper.
         supervised: Whether it needs labels.
@@ -62,6 +106,9 @@ class Method:
     """
 
     name: str
+    kind: MethodKind
+    answer: MethodAnswer
+    compares: bool
     summary: str
     description: str
     supervised: bool
@@ -74,6 +121,9 @@ class Method:
         """From the wire's form."""
         return cls(
             name=message.name,
+            kind=KINDS.get(message.kind, MethodKind.UNKNOWN),
+            answer=ANSWERS.get(message.answer, MethodAnswer.UNKNOWN),
+            compares=message.compares,
             summary=message.summary,
             description=message.description,
             supervised=message.supervised,
@@ -81,3 +131,19 @@ class Method:
             complexity=message.complexity,
             parameters=tuple(map(MethodParameter.from_proto, message.parameters)),
         )
+
+
+def to_struct(parameters: Mapping[str, object] | None) -> Struct:
+    """The wire's form of hyper-parameters by name.
+
+    Raises:
+        TypeError: A value has none.
+    """
+    message = Struct()
+    for name, value in (parameters or {}).items():
+        try:
+            message.update({name: list(value) if isinstance(value, tuple) else value})  # type: ignore[dict-item]
+        except (ValueError, TypeError):
+            text = f"parameters[{name!r}] is a {type(value).__name__}; it takes a number, a string, a bool or a list"
+            raise TypeError(text) from None
+    return message

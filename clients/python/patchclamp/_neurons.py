@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from patchclamp._exceptions import NotationError
 from patchclamp.v1 import common_pb2
 
-__all__ = ["Neurons", "ScoredNeuron", "parts_by_site"]
+__all__ = ["Neurons", "NeuronsLike", "ScoredNeuron", "neuron_messages", "parts_by_site"]
 
 # What the contract admits in one message: patchclamp.v1.Neurons.indices.
 MOST_INDICES = 1 << 20
@@ -109,6 +110,16 @@ class ScoredNeuron:
 
     def __str__(self) -> str:
         return f"{self.site}[{self.index}]"
+
+
+# What `neurons=` takes: "layers.3.neurons[17,40]", or several, or those of a ranking.
+NeuronsLike: TypeAlias = str | Neurons | Sequence[str | Neurons | ScoredNeuron]
+
+
+def neuron_messages(neurons: NeuronsLike) -> list[common_pb2.Neurons]:
+    """The wire's form of all of them, in their order."""
+    given = [neurons] if isinstance(neurons, str | Neurons) else neurons
+    return [Neurons.of(each).to_proto() for each in given]
 
 
 def parts_by_site(neurons: Iterable[ScoredNeuron]) -> list[tuple[Neurons, list[int]]]:

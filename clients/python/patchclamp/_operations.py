@@ -12,6 +12,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
 from patchclamp._activation_sets import ActivationSet
+from patchclamp._analyses import Analysis
 from patchclamp._exceptions import ProtocolError, StatusError
 from patchclamp._probes import Probe, ProbeEvaluation
 from patchclamp._progress import Progress
@@ -24,7 +25,7 @@ from patchclamp.v1 import activations_pb2, analysis_pb2, common_pb2
 __all__ = ["OperationMetadata", "OperationResult", "error_of", "metadata_of", "result_of", "result_reader"]
 
 # What an operation can make.
-OperationResult: TypeAlias = ActivationSet | Ranking | Probe | ProbeEvaluation | Redundancy
+OperationResult: TypeAlias = ActivationSet | Ranking | Probe | ProbeEvaluation | Redundancy | Analysis
 
 ResultT = TypeVar("ResultT", bound=OperationResult)
 
@@ -34,6 +35,7 @@ MESSAGES: dict[type[Message], Callable[[Any], OperationResult]] = {
     analysis_pb2.Probe: Probe.from_proto,
     analysis_pb2.ProbeEvaluation: ProbeEvaluation.from_proto,
     analysis_pb2.Redundancy: Redundancy.from_proto,
+    analysis_pb2.Analysis: Analysis.from_proto,
 }
 
 

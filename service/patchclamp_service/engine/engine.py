@@ -138,15 +138,21 @@ class Engine:
             Exhausted: the queue is full; says when to try again.
             NotReady: the engine is draining.
         """
+        slot: list[EngineWork] = []
+        stream = Stream(lambda: self._post(lambda: self._cancel(slot[0])), lambda: self._post(lambda: None))
+        slot.append(await self._admitted(request, stream))
+        self._enter(slot[0])
+        return stream
+
+    async def check(self, request: Request) -> None:
+        """Raises what `submit` would, whether the queue is full or not; takes nothing in."""
+        await self._admitted(request, Stream(lambda: None, lambda: None))
+
+    async def _admitted(self, request: Request, stream: Stream) -> EngineWork:
         self._check_open()
         if any(isinstance(edit.edit, Patch) for edit in request.interventions[: self.limits.interventions]):
             request = replace(request, interventions=await self._resolved(request.interventions))
-        slot: list[EngineWork] = []
-        stream = Stream(lambda: self._post(lambda: self._cancel(slot[0])), lambda: self._post(lambda: None))
-        work = await asyncio.get_running_loop().run_in_executor(self._at_door, admitted, self._door, request, stream)
-        slot.append(work)
-        self._enter(work)
-        return stream
+        return await asyncio.get_running_loop().run_in_executor(self._at_door, admitted, self._door, request, stream)
 
     async def prepare(self, sites: Sequence[str], interventions: tuple[Intervention, ...]) -> Prepared:
         """Checks sites and edits of extractions to come, as `submit` does, and resolves what edits refer to.

@@ -12,7 +12,11 @@ from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 from patchclamp.v1 import activations_pb2, analysis_pb2, analysis_pb2_grpc
 
+from patchclamp_service.analyses import Analyses
+from patchclamp_service.analysis_exports import export as export_analysis
+from patchclamp_service.analysis_jobs import AnalysisJobs
 from patchclamp_service.analysis_messages import listed_methods
+from patchclamp_service.evaluation_jobs import EvaluationJobs
 from patchclamp_service.probe_jobs import ProbeJobs
 from patchclamp_service.ranking_comparison import agreement
 from patchclamp_service.ranking_exports import export
@@ -33,16 +37,22 @@ class AnalysisServicer(analysis_pb2_grpc.AnalysisServiceServicer):
         self,
         rankings: Rankings,
         probes: ResultFiles[analysis_pb2.Probe],
+        analyses: Analyses,
         ranking_jobs: RankingJobs,
         probe_jobs: ProbeJobs,
         redundancy_jobs: RedundancyJobs,
+        analysis_jobs: AnalysisJobs,
+        evaluation_jobs: EvaluationJobs,
         word_queries: WordQueries,
     ) -> None:
         self._rankings = rankings
         self._probes = probes
+        self._analyses = analyses
         self._ranking_jobs = ranking_jobs
         self._probe_jobs = probe_jobs
         self._redundancy_jobs = redundancy_jobs
+        self._analysis_jobs = analysis_jobs
+        self._evaluation_jobs = evaluation_jobs
         self._word_queries = word_queries
 
     async def ListMethods(
@@ -123,6 +133,46 @@ class AnalysisServicer(analysis_pb2_grpc.AnalysisServiceServicer):
     ) -> operations_pb2.Operation:
         """An operation that groups neurons."""
         return await self._redundancy_jobs.start(request)
+
+    async def AnalyzeActivations(
+        self, request: analysis_pb2.AnalyzeActivationsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> operations_pb2.Operation:
+        """An operation that makes an analysis."""
+        return await self._analysis_jobs.start(request)
+
+    async def EvaluateRankings(
+        self, request: analysis_pb2.EvaluateRankingsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> operations_pb2.Operation:
+        """An operation that judges rankings."""
+        return await self._evaluation_jobs.start(request)
+
+    async def GetAnalysis(
+        self, request: analysis_pb2.GetAnalysisRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> analysis_pb2.Analysis:
+        """One analysis with the first rows of its tables."""
+        return await self._analyses.get(request.name, request.rows)
+
+    async def ListAnalyses(
+        self, request: analysis_pb2.ListAnalysesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> analysis_pb2.ListAnalysesResponse:
+        """A page of analyses, without their tables' rows."""
+        found, following = await self._analyses.files.list(request.page_size, request.page_token)
+        return analysis_pb2.ListAnalysesResponse(analyses=found, next_page_token=following)
+
+    async def DeleteAnalysis(
+        self, request: analysis_pb2.DeleteAnalysisRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> empty_pb2.Empty:
+        """Row and file."""
+        await self._analyses.files.delete(request.name)
+        return empty_pb2.Empty()
+
+    async def ExportAnalysis(
+        self, request: analysis_pb2.ExportAnalysisRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncGenerator[activations_pb2.FileChunk]:
+        """All rows."""
+        async with aclosing(export_analysis(self._analyses, request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def TopWords(
         self, request: analysis_pb2.TopWordsRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -20,6 +20,7 @@ from tests.tiny import save_tiny
 SENTENCES = [["the", "nurse", "said", "42"], ["she", "was", "late"], ["a", "site", "is", "a", "place"]]
 LABELS = [["DET", "NOUN", "VERB", "NUM"], ["PRON", "AUX", "ADJ"], ["DET", "NOUN", "AUX", "DET", "NOUN"]]
 COMMANDS = (
+    "analyze",
     "clusters",
     "compare",
     "convert",
@@ -27,6 +28,7 @@ COMMANDS = (
     "extract",
     "merge",
     "methods",
+    "plot",
     "rank",
     "show",
     "top-words",
@@ -235,6 +237,12 @@ def test_the_help_lists_every_command(capsys):
     main(["--help"])
     listed = re.findall(r"^  ([\w-]+)  ", capsys.readouterr().out.split("Commands:")[1], re.MULTILINE)
     assert tuple(sorted(listed)) == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_stands_in_the_readme(command):
+    _, _, section = (Path(__file__).parents[3] / "README.md").read_text().partition("\n## Without a server\n")
+    assert f"patchclamp-analysis {command} " in section.split("\n## ")[0]
 
 
 def test_the_page_about_ray_knows_the_options(capsys):

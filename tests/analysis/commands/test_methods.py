@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,35 +11,15 @@ import pandas as pd
 import pytest
 from patchclamp_analysis.cli import main
 from patchclamp_analysis.data import Data
-from patchclamp_analysis.methods import METHODS
+from patchclamp_analysis.evaluation import Comparison
+from patchclamp_analysis.methods import METHODS, RANKING_METHODS
 from patchclamp_analysis.methods.probeless import Probeless
 from patchclamp_analysis.results import Ranking
 from patchclamp_analysis.sets.activation_sets import ActivationSet
+from patchclamp_analysis.tables import Tables
 
-from tests.analysis.methods.planted import CLASSES, values
-from tests.analysis.stored_sets import example, write
-
-QUICK = ["-k", "3", "-k", "50%", "--seeds", "1", "--epochs", "5"]
-
-
-def planted_set(path: Path, rows: int, seed: int, width: int = 20) -> Path:
-    """Two sites of half of the neurons each; sentences of ten words."""
-    x, labels = values(rows, width, seed)
-    halves = {"layers.0.residual": x[:, : width // 2], "layers.1.residual": x[:, width // 2 :]}
-    drawn = example(
-        rows, {"layers.0.residual": width // 2, "layers.1.residual": width - width // 2}, layers={"upos": CLASSES}
-    )
-    content = replace(
-        drawn,
-        sentences=np.arange(rows) // 10,
-        places=(np.arange(rows) % 10).astype(np.int32),
-        words=[f"word{number % 37}" for number in range(rows)],
-        labels={"upos": labels.tolist()},
-        masked=np.arange(rows) % 50 == 49,
-        values=halves,
-    )
-    write(content, path)
-    return path
+from tests.analysis.commands.planted_sets import QUICK, planted_set
+from tests.analysis.pages import Page
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +42,9 @@ def test_methods_are_listed(capsys):
     listed = capsys.readouterr().out
     assert all(f"\n{name} " in f"\n{listed}" for name in METHODS)
     assert "l1=0.0003" in listed
+    for name in METHODS:
+        command = "rank" if name in RANKING_METHODS else "analyze"
+        assert re.search(rf"^{name} +{command} ", listed, re.MULTILINE)
 
 
 def test_methods_as_json(capsys):
@@ -69,6 +52,7 @@ def test_methods_as_json(capsys):
     listed = json.loads(capsys.readouterr().out)
     assert [each["name"] for each in listed] == sorted(METHODS)
     assert {"name", "kind", "default", "about"} <= set(listed[0]["parameters"][0])
+    assert [each["name"] for each in listed if each["command"] == "rank"] == sorted(RANKING_METHODS)
 
 
 def test_rank_writes_what_the_library_finds(folder, ranking, capsys):
@@ -87,6 +71,21 @@ def test_rank_prints_the_best_and_what_was_left_out(folder, capsys):
     assert first[0].startswith("layers.0.residual[")
     assert len(printed.out.splitlines()) == 10
     assert "12 masked rows" in printed.err
+
+
+def test_a_pattern_chooses_sites(folder, tmp_path):
+    given = ["-m", "variance", "-s", "layers.*.residual", "-s", "layers.1.residual", "-o", str(tmp_path / "found.npz")]
+    assert main(["rank", str(folder / "train.h5"), *given]) == 0
+    sites = [site.name for site in Ranking.load(tmp_path / "found.npz").neurons.sites]
+    assert sites == ["layers.0.residual", "layers.1.residual"]
+
+
+def test_rank_writes_a_report(folder, tmp_path):
+    out = tmp_path / "found.html"
+    assert main(["rank", str(folder / "train.h5"), "-l", "upos", "-m", "probeless", "-o", str(out)]) == 0
+    page = Page.of(out)
+    assert {"probeless", "train.h5: 588 rows, 20 neurons of models/tiny"} <= set(page.cells)
+    assert page.pictures == ["Layers of the top 2", "Neurons with half of what a ranking gives to a class"]
 
 
 def test_rank_takes_parameters_and_sites(folder, tmp_path):
@@ -110,7 +109,10 @@ def test_rank_takes_parameters_and_sites(folder, tmp_path):
         (["-m", "probeless", "-l", "xpos"], "xpos"),
         (["-m", "probeless"], "needs a class"),
         (["-m", "probeless", "-l", "upos", "-s", "layers.7.residual"], "no such site"),
-        (["-m", "probeless", "-l", "upos", "-o", "found.txt"], ".npz, .csv or .json"),
+        (["-m", "nmf"], "`patchclamp-analysis analyze SET -m nmf` runs it"),
+        (["-m", "cross_model"], "compares several sets: `patchclamp-analysis analyze"),
+        (["-m", "probeless", "-l", "upos", "-o", "no-such-folder/found.npz"], "no such folder"),
+        (["-m", "probeless", "-l", "upos", "-o", "found.txt"], "must be a .npz, .csv, .json or .html file"),
     ],
 )
 def test_rank_says_what_is_wrong(folder, arguments, message, capsys):
@@ -128,6 +130,10 @@ def test_evaluate_writes_tables_plots_and_a_report(folder, ranking, tmp_path, ca
         "comparison.json",
         "report.html",
     }
+    page = Page.of(out / "report.html")
+    assert {"to train on", "train.h5: 588 rows, 20 neurons of models/tiny", "to judge by", "versions"} <= set(
+        page.cells
+    )
     table = pd.read_csv(out / "comparison.csv")
     assert table["count"].tolist() == [3, 10]
     assert table["accuracy_top"].iloc[1] > table["accuracy_bottom"].iloc[1]
@@ -138,12 +144,12 @@ def test_compare_ranks_on_a_part_when_there_is_no_test_set(folder, tmp_path):
     out = tmp_path / "compared"
     chosen = ["-m", "probeless", "-m", "variance", "-l", "upos", "-o", str(out)]
     assert main(["compare", str(folder / "train.h5"), *chosen, *QUICK]) == 0
-    content = json.loads((out / "comparison.json").read_text())
-    assert content["methods"] == ["probeless", "variance"]
-    first = content["evaluations"][0]
+    found = Comparison.from_tables(Tables.load(out / "comparison.json"))
+    assert found.methods == ("probeless", "variance")
+    first = found.evaluations[0]
     # A fiftieth part of the rows is masked; a fifth of the others is kept aside.
-    assert first["train_rows"] + first["test_rows"] == 588
-    assert first["test_rows"] == pytest.approx(0.2 * 588, abs=10)
+    assert first.train_rows + first.test_rows == 588
+    assert first.test_rows == pytest.approx(0.2 * 588, abs=10)
     assert (out / "overlap.png").exists()
 
 
@@ -151,9 +157,9 @@ def test_compare_numbers_rankings_of_one_method(folder, ranking, tmp_path):
     out = tmp_path / "compared"
     sets = [str(folder / "train.h5"), str(ranking), "-m", "probeless", "--test", str(folder / "dev.h5"), "-l", "upos"]
     assert main(["compare", *sets, "-o", str(out), *QUICK]) == 0
-    content = json.loads((out / "comparison.json").read_text())
-    assert content["methods"] == ["probeless 1", "probeless 2"]
-    assert content["agreement"]["3"]["average_overlap"] == [1.0, 1.0]
+    found = Comparison.from_tables(Tables.load(out / "comparison.json"))
+    assert found.methods == ("probeless 1", "probeless 2")
+    assert found.average_overlap[0].tolist() == [1.0, 1.0]
 
 
 def test_rankings_that_are_made_need_a_test_set(folder, ranking, tmp_path, capsys):
@@ -161,6 +167,12 @@ def test_rankings_that_are_made_need_a_test_set(folder, ranking, tmp_path, capsy
     assert main(["compare", *given, *QUICK]) == 1
     assert "give another one to judge by" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_corpus_to_judge_by_needs_its_set(folder, tmp_path, capsys):
+    given = [str(folder / "train.h5"), "-m", "variance", "-l", "upos", "-o", str(tmp_path / "out")]
+    assert main(["compare", *given, "--test-corpus", "dev.words"]) == 1
+    assert "are of --test" in capsys.readouterr().err
 
 
 def test_a_ranking_of_another_set(folder, ranking, tmp_path, capsys):
@@ -202,11 +214,23 @@ def test_top_words_of_neurons_and_of_a_ranking(folder, ranking, tmp_path, capsys
 
 
 @pytest.mark.parametrize(
+    ("name", "indices"), [("[3]", [3]), ("[7,3]", [7, 3]), ("[0:3]", [0, 1, 2]), ("[9,0:2,1]", [9, 0, 1])]
+)
+def test_neurons_are_named_one_by_one_or_together(folder, tmp_path, name, indices):
+    out = tmp_path / "words.json"
+    asked = ["-n", f"layers.1.residual{name}", "-o", str(out)]
+    assert main(["top-words", str(folder / "train.h5"), *asked]) == 0
+    assert [each["index"] for each in json.loads(out.read_text())] == indices
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "give neurons"),
         (["-n", "layers.1.residual"], "SITE[INDEX]"),
         (["-n", "layers.1.residual[10]"], "0 to 9"),
+        (["-n", "layers.1.residual[3:3]"], "no index from 3"),
+        (["-n", "layers.1.residual[3;4]"], "SITE[INDEX]"),
         (["-n", "layers.9.residual[1]"], "no such site"),
     ],
 )

@@ -69,6 +69,8 @@ def test_targets_that_are_no_number_are_left_out():
         ({"x": np.zeros((3, 2)), "sentences": [1]}, "sentences: has shape"),
         ({"x": np.zeros((2, 2)), "labels": [0.5, 1.5]}, "numbers to predict go to targets"),
         ({"x": np.zeros((2, 2)), "labels": ["", ""]}, "no row has a label"),
+        ({"x": np.zeros((2, 2)), "annotations": {"case": ["a"]}}, r"annotations\.case: has shape \(1,\)"),
+        ({"x": np.zeros((2, 2)), "annotations": {"case": [0.5, 1.5]}}, r"annotations\.case: labels must be strings"),
         ({"x": np.zeros((2, 2)), "labels": ["a", "b"], "targets": [1, 2]}, "labels or targets, not both"),
         ({"x": np.zeros((2, 2)), "targets": [1, np.inf]}, "row 1: the target is inf"),
         ({"x": np.zeros((2, 2)), "masked": [1, 1]}, "no row is left: of 2, 2 are masked and 0 unlabelled"),
@@ -158,10 +160,20 @@ def test_columns_fit_into_the_memory_bound():
 
 def test_a_matrix_beyond_the_bound_is_mapped():
     x = np.arange(3_000_000, dtype=np.float32).reshape(1000, -1)
-    data = Data.from_arrays(x, memory_bytes=LEAST_MEMORY).take(np.arange(1000))
+    data = Data.from_arrays(x, memory_bytes=LEAST_MEMORY).take(np.arange(1000)[::-1])
     whole = data.matrix()
     assert isinstance(whole, np.memmap)
-    assert np.array_equal(whole, x)
+    assert np.array_equal(whole, x[::-1])
+
+
+def test_a_matrix_that_is_there_is_not_copied():
+    x = np.random.default_rng(0).standard_normal((3000, 300)).astype(np.float32)
+    data = Data.from_arrays(x)
+    whole = data.take(np.arange(5, 2900)).matrix()
+    assert np.shares_memory(whole, x) and not whole.flags.writeable
+    assert np.array_equal(whole, x[5:2900])
+    for chosen in (data.take(np.arange(0, 3000, 2)), data.keep(np.arange(0, 300, 2)), data.keep(np.arange(200))):
+        assert not np.shares_memory(chosen.matrix(), x)
 
 
 def test_take_by_mask_and_by_place():
@@ -262,6 +274,35 @@ def test_every_set_reads_as_it_was_written(tmp_path_factory, made):
     data = open_data(made, tmp_path_factory.mktemp("sets") / "set.h5", label="")
     expected = np.concatenate([made.stored(site)[~made.masked] for site in made.values], axis=1)
     assert np.array_equal(data.matrix(), expected)
+
+
+def test_all_layers_of_a_set(tmp_path):
+    made = example(layers={"upos": ("ADJ", "NOUN"), "number": ("pl", "sg"), "none": ()})
+    data = open_data(made, tmp_path / "set.h5", label="upos")
+    kept = ~made.masked & (np.array(made.labels["upos"]) != "")
+    assert sorted(data.annotations) == ["none", "number", "upos"]
+    for layer, (codes, names) in data.annotations.items():
+        assert [(*names, "")[code] for code in codes] == np.array(made.labels[layer])[kept].tolist()
+
+
+def test_annotations_stay_with_their_rows():
+    layers = {"case": np.array(["nom", "", "acc", None, "nom"], object), "empty": np.array([""] * 5, object)}
+    data = Data.from_arrays(
+        np.arange(5.0)[:, None], ["a", "b", "", "a", "b"], annotations=layers, masked=[1, 0, 0, 0, 0]
+    )
+    changed = data.keep([0]).with_classes(["b", "a"])
+    for made, wanted in ((data, [-1, -1, 1]), (changed, [-1, -1, 1]), (data.take([2, 0]), [1, -1])):
+        codes, names = made.annotations["case"]
+        assert (codes.tolist(), names) == (wanted, ("acc", "nom"))
+        assert (made.annotations["empty"][0] == -1).all()
+    assert data.with_labels(["x", "", "y"]).annotations["case"][0].tolist() == [-1, 1]
+
+
+def test_splits_carry_annotations():
+    labels = [f"l{row}" for row in range(20)]
+    for part in numbered(20, annotations={"own": labels}).split(0.3):
+        codes, names = part.annotations["own"]
+        assert [names[code] for code in codes] == [f"l{row // 100:.0f}" for row in part.matrix()[:, 0]]
 
 
 def test_from_a_frame():

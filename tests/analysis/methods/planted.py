@@ -9,9 +9,20 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 from patchclamp_analysis.data import Data
-from patchclamp_analysis.methods import RANKING_METHODS, RankingMethod, build
+from patchclamp_analysis.methods import METHODS, RANKING_METHODS, Method, RankingMethod, build
 
-__all__ = ["CLASSES", "INFORMATIVE", "NEURONS", "SILENT", "TWINS", "WIDTH", "method", "planted", "values"]
+__all__ = [
+    "CLASSES",
+    "INFORMATIVE",
+    "NEURONS",
+    "SILENT",
+    "TWINS",
+    "WIDTH",
+    "method",
+    "other_method",
+    "planted",
+    "values",
+]
 
 CLASSES = ("adjective", "noun", "verb")
 # Neurons that fire for a class, one each; that are silent for it; exact copies of the first.
@@ -30,7 +41,13 @@ WIDTH = 40
 
 # What makes a method quick enough to test; nothing for most.
 QUICK: Mapping[str, Mapping[str, object]] = {
+    "compositional": {"length": 2},
     "gaussian": {"count": 6},
+    "layer_selector": {"epochs": 2},
+    "efficient_features": {"epochs": 2, "percents": (5.0, 20.0)},
+    "representation_analysis": {"epochs": 2},
+    "nmf": {"factors": 2, "iterations": 50},
+    "umap_kmeans": {"populations": 3, "rows": 100},
     "latent_variable": {"epochs": 20},
     "linear_probe": {"epochs": 20},
     "random_forest": {"trees": 20},
@@ -40,6 +57,11 @@ QUICK: Mapping[str, Mapping[str, object]] = {
 def method(name: str) -> RankingMethod:
     """A method of the registry, quick."""
     return build(RANKING_METHODS[name], QUICK.get(name, {}))
+
+
+def other_method(name: str) -> Method:
+    """One that does not rank one set of activations, quick."""
+    return build(METHODS[name], QUICK.get(name, {}))
 
 
 def values(rows: int = 1200, width: int = WIDTH, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.object_]]:

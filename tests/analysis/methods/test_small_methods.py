@@ -48,7 +48,29 @@ def test_mean_select_is_the_difference_to_the_rest(seed, by):
     for number in range(len(data.classes)):
         own, rest = x[data.y == number].mean(axis=0), x[data.y != number].mean(axis=0)
         assert np.allclose(ranking.details["signed"][number], (own - rest) / spread, atol=1e-5)
-    assert np.array_equal(ranking.scores, np.abs(ranking.details["signed"]).max(axis=0))
+    assert np.array_equal(ranking.class_scores, np.abs(ranking.details["signed"]))
+
+
+@given(seeds)
+def test_mean_select_lets_the_classes_take_turns(seed):
+    ranking = MeanSelect().rank(random_data(seed, width=12))
+    best = np.argsort(-ranking.class_scores, axis=1)
+    order: list[int] = []
+    for turn in range(12):
+        sizes = {int(row[turn]): 0.0 for row in best}
+        for row, scores in zip(best, ranking.class_scores, strict=True):
+            sizes[int(row[turn])] = max(sizes[int(row[turn])], scores[row[turn]])
+        order += [neuron for neuron in sorted(sizes, key=lambda each: -sizes[each]) if neuron not in order]
+    assert ranking.order().tolist() == order
+    assert ranking.scores[order] == pytest.approx(1 / np.arange(1, 13))
+
+
+def test_mean_select_leaves_no_class_out():
+    y = np.repeat(np.arange(10), 50)
+    classes, sizes = np.array([0] * 20 + list(range(1, 10))), np.array([5.0] * 20 + [0.3] * 9)
+    noise = 0.1 * np.random.default_rng(0).standard_normal((500, 29))
+    ranking = MeanSelect().rank(Data.from_arrays(noise + sizes * (y[:, None] == classes), y))
+    assert set(ranking.order()[:10].tolist()) > set(range(20, 29))
 
 
 def iou(fires: np.ndarray, belongs: np.ndarray) -> float:

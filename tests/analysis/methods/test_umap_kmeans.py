@@ -56,5 +56,5 @@ def test_refuses_few_neurons():
 def test_says_what_it_needs():
     pytest.importorskip("umap", reason="the extra umap is not installed")
     data = Data.from_arrays(np.ones((2000, 600)), memory_bytes=LEAST_MEMORY)
-    with pytest.raises(BadData, match="2000 rows of 600 neurons need 19200000 bytes"):
+    with pytest.raises(BadData, match="2000 rows of 600 neurons need 22080000 bytes"):
         UmapKmeans().fit(data)

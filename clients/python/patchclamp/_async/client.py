@@ -10,7 +10,7 @@ from typing import Self
 
 from patchclamp._activations import AggregationName, aggregation_value
 from patchclamp._async.activation_sets import AsyncActivationSets
-from patchclamp._async.analysis import AsyncAnalysis
+from patchclamp._async.analysis import AsyncAnalysisClient
 from patchclamp._async.connection import AsyncConnection
 from patchclamp._async.corpora import AsyncCorpora
 from patchclamp._async.inference import AsyncInferenceMethods
@@ -165,9 +165,9 @@ class AsyncClient(AsyncInferenceMethods):
         return AsyncActivationSets(self._connection)
 
     @cached_property
-    def analysis(self) -> AsyncAnalysis:
-        """Rankings of neurons, and probes."""
-        return AsyncAnalysis(self._connection)
+    def analysis(self) -> AsyncAnalysisClient:
+        """Rankings of neurons, probes, and what neurons stand for."""
+        return AsyncAnalysisClient(self._connection)
 
     @cached_property
     def operations(self) -> AsyncOperations:

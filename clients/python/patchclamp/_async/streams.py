@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
 from patchclamp._activations import Assembler, SentenceActivations
+from patchclamp._downloads import WholeFile
 from patchclamp._exceptions import Cancelled, PatchclampError, ProtocolError
 from patchclamp._generation import Generation, Token
 from patchclamp._receipts import Applied
 from patchclamp._status import status_errors
+from patchclamp._waiting import async_in_thread
 from patchclamp.v1 import activations_pb2, inference_pb2
 
-__all__ = ["AsyncExtraction", "AsyncGenerationStream", "AsyncMessages"]
+__all__ = ["AsyncExtraction", "AsyncGenerationStream", "AsyncMessages", "save_chunks"]
 
 ResponseT = TypeVar("ResponseT")
 Response_co = TypeVar("Response_co", covariant=True)
@@ -170,3 +173,17 @@ class AsyncExtraction(AsyncStream[activations_pb2.ExtractActivationsResponse]):
         if self._missing and not self._cancelled:
             raise ProtocolError(f"the extraction ended {self._missing} sentences early")
         raise StopAsyncIteration
+
+
+async def save_chunks(call: AsyncResponses[activations_pb2.FileChunk], path: Path) -> Path:
+    """Writes the file that comes in chunks; it appears once it is whole.
+
+    Raises:
+        DataLoss: It is not whole, or its checksum is wrong; nothing is kept.
+    """
+    with WholeFile(path) as file:
+        async with AsyncMessages(call) as chunks:
+            async for chunk in chunks:
+                await async_in_thread(file.write, chunk)
+        await async_in_thread(file.finish)
+    return path

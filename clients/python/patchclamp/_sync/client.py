@@ -15,7 +15,7 @@ from patchclamp._models import Model
 from patchclamp._sentences import SentenceLike, to_sentences
 from patchclamp._status import status_errors
 from patchclamp._sync.activation_sets import ActivationSets
-from patchclamp._sync.analysis import Analysis
+from patchclamp._sync.analysis import AnalysisClient
 from patchclamp._sync.connection import Connection
 from patchclamp._sync.corpora import Corpora
 from patchclamp._sync.inference import InferenceMethods
@@ -165,9 +165,9 @@ class Client(InferenceMethods):
         return ActivationSets(self._connection)
 
     @cached_property
-    def analysis(self) -> Analysis:
-        """Rankings of neurons, and probes."""
-        return Analysis(self._connection)
+    def analysis(self) -> AnalysisClient:
+        """Rankings of neurons, probes, and what neurons stand for."""
+        return AnalysisClient(self._connection)
 
     @cached_property
     def operations(self) -> Operations:

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from patchclamp._corpus_sources import PathLike
-from patchclamp._downloads import WholeFile
 from patchclamp._rankings import Ranking, RankingComparison
 from patchclamp._resources import name_of
 from patchclamp._status import status_errors
 from patchclamp._sync.connection import Connection
-from patchclamp._sync.streams import Messages
-from patchclamp._waiting import in_thread
+from patchclamp._sync.streams import save_chunks
 from patchclamp.v1 import analysis_pb2, analysis_pb2_grpc
 
 __all__ = ["Rankings"]
@@ -125,12 +123,7 @@ class Rankings:
             raise ValueError(f"the format is {chosen!r}; it can be 'csv' or 'json'")
         request = analysis_pb2.ExportRankingRequest(name=name_of(ranking), format=FORMATS[chosen])
         call = self._stub.ExportRanking(request, **self._connection.options(timeout))
-        with WholeFile(Path(path)) as file:
-            with Messages(call) as chunks:
-                for chunk in chunks:
-                    in_thread(file.write, chunk)
-            in_thread(file.finish)
-        return Path(path)
+        return save_chunks(call, Path(path))
 
     @cached_property
     def _stub(self) -> analysis_pb2_grpc.AnalysisServiceStub:

@@ -6,17 +6,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
 from patchclamp._activations import Assembler, SentenceActivations
+from patchclamp._downloads import WholeFile
 from patchclamp._exceptions import Cancelled, PatchclampError, ProtocolError
 from patchclamp._generation import Generation, Token
 from patchclamp._receipts import Applied
 from patchclamp._status import status_errors
+from patchclamp._waiting import in_thread
 from patchclamp.v1 import activations_pb2, inference_pb2
 
-__all__ = ["Extraction", "GenerationStream", "Messages"]
+__all__ = ["Extraction", "GenerationStream", "Messages", "save_chunks"]
 
 ResponseT = TypeVar("ResponseT")
 Response_co = TypeVar("Response_co", covariant=True)
@@ -171,3 +174,17 @@ class Extraction(Stream[activations_pb2.ExtractActivationsResponse]):
         if self._missing and not self._cancelled:
             raise ProtocolError(f"the extraction ended {self._missing} sentences early")
         raise StopIteration
+
+
+def save_chunks(call: Responses[activations_pb2.FileChunk], path: Path) -> Path:
+    """Writes the file that comes in chunks; it appears once it is whole.
+
+    Raises:
+        DataLoss: It is not whole, or its checksum is wrong; nothing is kept.
+    """
+    with WholeFile(path) as file:
+        with Messages(call) as chunks:
+            for chunk in chunks:
+                in_thread(file.write, chunk)
+        in_thread(file.finish)
+    return path
