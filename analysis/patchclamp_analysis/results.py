@@ -115,7 +115,11 @@ class Ranking:
             for name in ("", *self.classes)
         }
         overall = top.pop("")
-        return json.dumps(self._description() | {"neurons": overall, "classes": top}, indent=1, ensure_ascii=False)
+        return json.dumps(
+            self._description() | {"neuron_count": len(self.neurons), "neurons": overall, "classes": top},
+            indent=1,
+            ensure_ascii=False,
+        )
 
     def save(self, path: Path | str) -> None:
         """Writes all of it into one .npz file, which appears whole or not at all."""
@@ -133,10 +137,57 @@ class Ranking:
         write_whole(Path(path), buffer.getvalue())
 
     @classmethod
-    def load(cls, path: Path | str) -> Ranking:
-        """Reads what `save` wrote. BadData for anything else."""
+    def from_json(cls, text: str | bytes) -> Ranking:
+        """What `to_json` says of all neurons, as a server exports it. It has no `details`. BadData for anything else,
+        and for some of the neurons.
+        """
         try:
-            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as stored:
+            content = json.loads(text)
+            if content.pop("format") != _FORMAT:
+                raise ValueError("of another format")
+            sites = tuple(Site(**site) for site in content.pop("sites"))
+            starts = dict(
+                zip([site.name for site in sites], np.cumsum([0, *(site.width for site in sites)]), strict=False)
+            )
+            listed, classes = content.pop("neurons"), tuple(content.pop("class_names"))
+            columns, scores = _scores(listed, starts)
+            if len(columns) != content.pop("neuron_count"):
+                raise ValueError("not all neurons are there")
+            by_class = [_scores(content["classes"][name], starts) for name in classes]
+            if not all(np.array_equal(columns, others) for others, _ in by_class):
+                raise ValueError("not all neurons are there for every class")
+            del content["classes"]
+            class_scores = np.array([values for _, values in by_class]).reshape(len(classes), len(columns))
+            notes = tuple(content.pop("notes"))
+            return cls(
+                neurons=Neurons(sites, columns),
+                scores=scores,
+                classes=classes,
+                class_scores=class_scores,
+                notes=notes,
+                **content,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadData(f"this is no ranking of all its neurons: {error}") from error
+
+    @staticmethod
+    def is_in(path: Path | str) -> bool:
+        """Whether a file looks like a ranking, by its suffix or its beginning."""
+        path = Path(path)
+        with path.open("rb") as file:
+            return path.suffix == ".npz" or _FORMAT.encode() in file.read(100)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Ranking:
+        """Reads what `save` wrote, or a file of `to_json`. BadData for anything else."""
+        content = Path(path).read_bytes()
+        if content[:1] == b"{":
+            try:
+                return cls.from_json(content)
+            except BadData as error:
+                raise BadData(error.message, where=str(path)) from error
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             description = json.loads(arrays.pop("description").tobytes())
             if description.pop("format") != _FORMAT:
@@ -155,8 +206,6 @@ class Ranking:
                 notes=notes,
                 **description,
             )
-        except FileNotFoundError:
-            raise
         except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
             raise BadData(f"this is no ranking: {error}", where=str(path)) from error
 
@@ -175,3 +224,13 @@ class Ranking:
             "class_names": self.classes,
             "notes": self.notes,
         }
+
+
+def _scores(
+    listed: list[tuple[str, int, float]], starts: Mapping[str, int]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The columns of the neurons, ascending, and their scores."""
+    columns = np.array([starts[site] + index for site, index, _ in listed], dtype=np.int64)
+    scores = np.array([score for _, _, score in listed], dtype=np.float64)
+    order = np.argsort(columns, kind="stable")
+    return columns[order], scores[order]

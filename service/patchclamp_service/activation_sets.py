@@ -47,11 +47,11 @@ class Measures:
 
     description: SetDescription
     of: Callable[[str, str, str], Awaitable[Statistics]]
-    """By site, layer and label, which the description has; "" and "": over all rows. Raises as `open`."""
+    """By site, layer and label, which the description has; "" and "": over all rows. Raises as `measures`."""
 
 
 class ActivationSets:
-    """Opens, lists, describes and removes sets. Whatever takes time happens in threads."""
+    """Lists, describes and removes sets. Whatever takes time happens in threads."""
 
     def __init__(self, resources: Resources, folder: Path) -> None:
         self.folder = folder
@@ -64,13 +64,9 @@ class ActivationSets:
         """What a set is. Raises InvalidRequest or NotFound."""
         return activations_pb2.ActivationSet.FromString((await self._resource(name, field)).body)
 
-    async def open(self, name: str, field: str = "activation_set") -> ActivationSet:
-        """A set to read from; the caller closes it. Raises InvalidRequest, NotFound, or DigestMismatch when its file
-        is not whole."""
-        return await self._guarded(name, field, ActivationSet.open, await self.path(name, field))
-
     async def measures(self, name: str, field: str = "activation_set") -> Measures:
-        """The description of a set and its statistics. Raises as `open`."""
+        """The description of a set and its statistics. Raises InvalidRequest, NotFound, or DigestMismatch when its
+        file is not whole."""
         path = await self.path(name, field)
         description = await self._guarded(name, field, self._description, path)
         return Measures(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from patchclamp_service.row_plan import PlannedSentence, in_corpus
 if TYPE_CHECKING:  # the engine brings torch, which a server imports late
     from patchclamp_service.engine.engine import Engine
 
-__all__ = ["Answer", "answers", "cut"]
+__all__ = ["Answer", "Chunk", "answers", "cut"]
 
 # Long enough for the engine to sort sentences by length, short enough to hold several.
 _CHUNK_BYTES = 64 << 20
@@ -63,9 +63,9 @@ def _text_bytes(planned: PlannedSentence) -> int:
 
 
 async def answers(
-    engine: Engine, chunks: Iterator[Chunk], request: Callable[[Chunk], ExtractRequest]
+    engine: Engine, following: Callable[[], Awaitable[Chunk | None]], request: Callable[[Chunk], ExtractRequest]
 ) -> AsyncGenerator[Answer]:
-    """Runs the chunks, and yields sentence by sentence. Leaving it early stops the work.
+    """Runs chunks until none follows, and yields sentence by sentence. Leaving it early stops the work.
 
     Raises:
         InvalidRequest: a sentence cannot be run; the message says which.
@@ -74,7 +74,7 @@ async def answers(
     streams: deque[tuple[Chunk, Stream]] = deque()
     try:
         while True:
-            while len(streams) < _AHEAD and (chunk := await asyncio.to_thread(next, chunks, None)):
+            while len(streams) < _AHEAD and (chunk := await following()):
                 streams.append((chunk, await _submitted(engine, request(chunk), chunk)))
             if not streams:
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ __all__ = ["CorpusUploads"]
 Parts = AsyncIterator[corpora_pb2.UploadCorpusRequest]
 
 _WRITE_BYTES = 1 << 20
+# What would break a line of an error that names the file.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class CorpusUploads:
@@ -42,6 +45,7 @@ class CorpusUploads:
         """
         header = await _header(parts)
         new = NewCorpus(header.corpus_id, "header.corpus_id", checked_request_id(header.request_id))
+        _check_names(header)
         files = _files(header, Path())
         _check_layout(files)
         self._check_size(sum(file.size_bytes for file in header.files))
@@ -139,6 +143,14 @@ def _chunk(part: corpora_pb2.UploadCorpusRequest, last: int, files: int) -> corp
         text = f"chunk.file: {part.chunk.file} comes after {last}; files come in the header's order"
         raise InvalidRequest(text, reason="BAD_CHUNK", field="chunk.file")
     return part.chunk
+
+
+def _check_names(header: corpora_pb2.CorpusHeader) -> None:
+    for i, file in enumerate(header.files):
+        if _CONTROL.search(file.name):
+            field = f"header.files[{i}].name"
+            text = f"{field}: {file.name!r} holds a control character, such as a line feed"
+            raise InvalidRequest(text, reason="INVALID_FILE_NAME", field=field)
 
 
 def _files(header: corpora_pb2.CorpusHeader, directory: Path) -> CorpusFiles:

@@ -35,6 +35,7 @@ from sqlalchemy import (
 from sqlalchemy import exc as sql
 from sqlalchemy.dialects import postgresql, sqlite
 
+from patchclamp_service.disk_reserve import DiskReserve
 from patchclamp_service.engine.errors import Exhausted, NotReady
 from patchclamp_service.settings import BadSetting
 from patchclamp_service.tables import SCHEMA_VERSION, metadata, schema_version
@@ -43,7 +44,7 @@ __all__ = ["Database", "insert_if_absent"]
 
 T = TypeVar("T")
 
-_FILE = "patchclamp.db"
+_FILE, _RESERVE = "patchclamp.db", "reserve"
 _PAGE_BYTES = 4096
 _CREATION_LOCK = 0x70617463  # of PostgreSQL's advisory locks: any number that all servers agree on
 _CONNECT_SECONDS = 5
@@ -53,9 +54,12 @@ _log = structlog.get_logger(__name__)
 class Database:
     """Runs transactions off the event loop."""
 
-    def __init__(self, engine: Engine, lock: int | None) -> None:
+    def __init__(self, engine: Engine, lock: int | None, reserve: DiskReserve | None = None) -> None:
         self._engine = engine
         self._lock = lock
+        self._reserve = reserve
+        if reserve:
+            reserve.fill()
         threads = 4 if self.shared else 1  # SQLite has one writer; in one thread nobody waits for a lock
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="patchclamp-database")
 
@@ -72,7 +76,7 @@ class Database:
             return cls(_open_postgresql(url), None)
         lock = _lock_directory(data_dir)
         try:
-            return cls(_open_sqlite(data_dir / _FILE), lock)
+            return cls(_open_sqlite(data_dir / _FILE), lock, DiskReserve(data_dir / _RESERVE))
         except BaseException:
             os.close(lock)
             raise
@@ -88,15 +92,17 @@ class Database:
         expression = "extract(epoch from clock_timestamp())::float8"
         return literal_column(expression if self.shared else "(julianday('now') - 2440587.5) * 86400.0", Double)
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
+    async def run(self, work: Callable[[Connection], T], *, freeing: bool = False) -> T:
         """What `work` returns, in one transaction; what it raises undoes it. When the caller is cancelled meanwhile,
-        the transaction may take place or not.
+        the transaction may take place or not. `freeing`: it makes room on the disk, and may use what is set aside for
+        that; even a deletion needs room for SQLite's log.
 
         Raises:
             NotReady: the database does not answer.
             Exhausted: its disk is full.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._transact, work)
+        transact = self._transact_freeing if freeing and self._reserve else self._transact
+        return await asyncio.get_running_loop().run_in_executor(self._threads, transact, work)
 
     def close(self) -> None:
         """Lets go of the database and of the data directory, once what runs has ended."""
@@ -105,6 +111,16 @@ class Database:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _transact_freeing(self, work: Callable[[Connection], T]) -> T:
+        assert self._reserve
+        self._reserve.fill()  # the last one to use it had not removed its files yet
+        try:
+            return self._transact(work)
+        except Exhausted:
+            if not self._reserve.release():
+                raise
+            return self._transact(work)
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
         try:

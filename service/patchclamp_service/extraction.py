@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from patchclamp_analysis.sets.activation_sets import ActivationSet
 from patchclamp_analysis.sets.activation_writer import ActivationSetWriter, Finished
 from patchclamp_analysis.sets.set_layout import RowBlock
 
-from patchclamp_service.chunks import Answer, answers, cut
+from patchclamp_service.chunks import Answer, Chunk, answers, cut
 from patchclamp_service.engine.errors import Busy, InvalidRequest
 from patchclamp_service.engine.requests import Receipt
 from patchclamp_service.extraction_spec import ExtractionSpec, Reading, prepare
@@ -141,7 +142,8 @@ class _Extraction:
         chunks = cut(self._missing(writer), self._reading.engine.limits, self._reading.row_bytes)
         batch: list[Answer] = []
         size = 0
-        async with aclosing(answers(self._reading.engine, chunks, self._reading.request)) as found:
+        following = partial(self._thread.run, self._next, chunks)
+        async with aclosing(answers(self._reading.engine, following, self._reading.request)) as found:
             async for answer in found:
                 batch.append(answer)
                 size += len(answer.planned.places) * self._reading.row_bytes
@@ -184,7 +186,8 @@ class _Extraction:
                 same = found.description == self._reading.description()
                 counted = not self._receipts.edits or self._receipts.rows == found.rows
             if same and counted:
-                return Finished.of(self._path)
+                with self._rests.working():
+                    return Finished.of(self._path, self._finishing)
         except BadData:
             pass  # whatever it is, no set of ours
         self._path.unlink()
@@ -205,6 +208,12 @@ class _Extraction:
             self._rests.rest()
         if not rows:
             raise InvalidRequest("filter: it keeps no row of the corpus", reason="NO_ROWS", field="filter")
+
+    def _next(self, chunks: Iterator[Chunk]) -> Chunk | None:
+        with self._rests.working():
+            chunk = next(chunks, None)
+            self._rests.rest()
+            return chunk
 
     def _write(self, writer: ActivationSetWriter, batch: Sequence[Answer]) -> None:
         masked = [self._kept(answer, self._reading.masked(answer.planned, answer.activations)) for answer in batch]

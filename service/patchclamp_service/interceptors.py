@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # generic in the stubs only
 _OWN = ("/patchclamp.", "/google.longrunning.")
 # A refused caller who is silent for so long does not write any more; he is listened to for so long at most.
 _SILENT_SECONDS, _HEARD_SECONDS = 0.2, 30.0
+# Takes ten milliseconds to check; a larger message holds nobody else up.
+_LARGE_BYTES = 1 << 20
 _log = structlog.get_logger(__name__)
 
 
@@ -71,19 +73,23 @@ class Front(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         async def answer(incoming: Incoming, context: Context) -> Message | None:
             async with self._counted(method) as end, _answered(context, end), _heard_out(incoming):
                 request = read(incoming, handler.request_deserializer)
+                if not handler.request_streaming:
+                    request = await request
                 return await (_send(call(request, context), context) if streams else call(request, context))
 
         make: Any = makers[handler.request_streaming, streams]
         return make(answer, request_deserializer=None, response_serializer=handler.response_serializer)  # type: ignore[no-any-return]
 
-    def _read_one(self, data: bytes, decode: Callable[[bytes], Message]) -> Message:
-        return parse(data, decode, self._message_bytes)
+    async def _read_one(self, data: bytes, decode: Callable[[bytes], Message]) -> Message:
+        if len(data) < _LARGE_BYTES:
+            return parse(data, decode, self._message_bytes)
+        return await asyncio.to_thread(parse, data, decode, self._message_bytes)
 
     async def _read_many(
         self, incoming: AsyncIterator[bytes], decode: Callable[[bytes], Message]
     ) -> AsyncIterator[Message]:
         async for data in incoming:
-            yield self._read_one(data, decode)
+            yield await self._read_one(data, decode)
 
     @asynccontextmanager
     async def _counted(self, method: str) -> AsyncGenerator[dict[str, str]]:

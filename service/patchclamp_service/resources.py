@@ -71,7 +71,7 @@ class Resources:
             Unsupported: an operation that has not ended reads it or makes it.
         """
         _check_name(name, field)
-        return await self._database.run(partial(_delete, name=name, field=field))
+        return await self._database.run(partial(_delete, name=name, field=field), freeing=True)
 
     async def by_request(self, collection: str, request_id: str) -> Resource | None:
         """What the request of that id made, if it did."""

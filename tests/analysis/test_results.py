@@ -137,3 +137,35 @@ def test_as_json():
     assert content["classes"]["noun"] == [["b", 2, 4.0], ["b", 1, 3.0]]
     assert content["method"] == "probeless"
     assert len(json.loads(ranking().to_json())["neurons"]) == 5
+
+
+def test_json_of_all_neurons_is_read_back(tmp_path):
+    made = ranking()
+    (tmp_path / "ranking.json").write_text(made.to_json(), encoding="utf-8")
+    found = Ranking.load(tmp_path / "ranking.json")
+    assert found.neurons == made.neurons
+    assert np.array_equal(found.scores, made.scores)
+    assert np.array_equal(found.class_scores, made.class_scores)
+    assert (found.method, found.label, found.classes, found.parameters, found.notes) == (
+        made.method,
+        made.label,
+        made.classes,
+        made.parameters,
+        made.notes,
+    )
+
+
+@pytest.mark.parametrize("classes", [(), ("noun", "verb")])
+def test_json_of_some_neurons_is_none(tmp_path, classes):
+    made = ranking(classes=classes, class_scores=np.zeros((len(classes), 5)))
+    (tmp_path / "ranking.json").write_text(made.to_json(2), encoding="utf-8")
+    with pytest.raises(BadData, match=r"ranking\.json: this is no ranking of all its neurons: not all neurons"):
+        Ranking.load(tmp_path / "ranking.json")
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "{}", '{"format": "patchclamp ranking 2"}', '{"format": "patchclamp ranking 1"}']
+)
+def test_other_json_is_none(text):
+    with pytest.raises(BadData, match="this is no ranking"):
+        Ranking.from_json(text)

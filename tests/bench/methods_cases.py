@@ -16,8 +16,8 @@ from tests.bench.methods_sample import LAYERS, ROWS, WIDTH, Sample
 
 __all__ = ["CASES", "Case", "method", "ready"]
 
-# Neuron by neuron the plain ways take minutes: they get some neurons.
-SOME = 8
+# Neuron by neuron the plain ways take minutes, or all at once gigabytes: they get some neurons.
+SOME = 32
 
 Way = Callable[[Sample], object]
 
@@ -38,7 +38,6 @@ class Case:
     fixed: Way | None = None
     at: tuple[int, int] = (ROWS, WIDTH)
     draw: Callable[[int, int], Sample] = Sample.draw
-    wide: str = ""
 
 
 def method(name: str, *, layers: bool = False, **parameters: object) -> Way:
@@ -72,14 +71,14 @@ def _tasks(count: int) -> Mapping[str, Case]:
             method("average_precision"),
             lambda sample: plain.average_precision(sample.x[:, :SOME], sample.y),
             SOME / WIDTH,
-            note="both signs; scikit-learn neuron by neuron, one sign",
+            note="both signs; numpy, one argsort for all classes, one sign",
             at=(ROWS, WIDTH // 2),
         ),
         "gaussian": Case(
             method("gaussian", count=count + 1, compat="neurox"),
             lambda sample: plain.gaussian_candidates(sample.x, sample.y, range(count), range(5, 5 + SOME)),
             SOME / (WIDTH * (count + 1)),
-            note=f"{count + 1} neurons chosen; torch's distributions, candidate by candidate",
+            note=f"{count + 1} neurons chosen; numpy, candidate by candidate",
             at=(ROWS // 2, WIDTH // 2),
         ),
         "iou": Case(method("iou"), lambda sample: plain.iou(sample.x, sample.y), rounds=7, note="numpy"),
@@ -102,7 +101,7 @@ def _tasks(count: int) -> Mapping[str, Case]:
             method("mutual_information"),
             lambda sample: plain.mutual_information(sample.x[:, :SOME], sample.y),
             SOME / WIDTH,
-            note="numpy's bins and scikit-learn, neuron by neuron",
+            note="numpy's bins and tables, neuron by neuron",
             at=(ROWS, WIDTH // 2),
         ),
         "probeless": Case(

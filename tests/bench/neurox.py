@@ -29,7 +29,7 @@ from tests.bench.harness import console, in_turn, one_core, ratio, table
 from tests.bench.methods_cases import method
 from tests.bench.methods_sample import CLASSES, ROWS, WIDTH, Sample
 from tests.bench.redundancy import THRESHOLD
-from tests.bench.redundancy import activations as redundant
+from tests.bench.redundancy import sample as redundant
 
 __all__ = ["run"]
 
@@ -39,7 +39,7 @@ STEPS = 3
 
 @dataclass(frozen=True)
 class Race:
-    """Two ways; ours does `more` times the work. Returns are kept out of the way's time."""
+    """Two ways; ours does `more` times the work of theirs, which gets the module."""
 
     module: str
     ours: Callable[[], object]
@@ -55,13 +55,14 @@ def run(*names: str) -> None:
     if folder:
         sys.path.append(folder)
     if _module("interpretation.linear_probe") is None:
-        where = f"in NEUROX={folder}" if folder else "and NEUROX names no folder"
-        console.print(f"NeuroX cannot be imported ({where}): not measured. See {__file__}")
+        where = f"NEUROX={folder}" if folder else "NEUROX names no folder"
+        console.print(f"NeuroX cannot be imported ({where}): not measured. tests/bench/neurox.py says how to get it.")
         return
     console.print(f"[bold]NeuroX[/] ({ROWS:,} rows × {WIDTH:,} neurons, {CLASSES} classes, one core each)")
     rows = []
     with one_core(), patch("torch.eig", _eigenvalues):
-        races = _races(Sample.draw())
+        sample = Sample.draw()
+        races = {**_rankings(sample), **_probes(sample), **_clusterings(), **_words(sample)}
         for name in names or races:
             module = _module(races[name].module)
             if module is None:
@@ -70,7 +71,7 @@ def run(*names: str) -> None:
             rows.append((name, *_measured(races[name], module)))
         table(("", "ours, s", "times as fast", ""), rows)
         if not names:
-            _accuracy(Sample.draw())
+            _accuracy(sample)
 
 
 def _measured(race: Race, module: Any) -> tuple[str, str, str]:
@@ -82,16 +83,11 @@ def _measured(race: Race, module: Any) -> tuple[str, str, str]:
     return f"{np.median(seconds['ours']):.2f}", f"{ratio(seconds, 'theirs', 'ours') * race.more:.1f}×", race.note
 
 
-def _races(sample: Sample) -> dict[str, Race]:
-    x, y, data = sample.x, sample.y, sample.data
-    few, names = x[:, :SOME].copy(), {str(number): number for number in range(CLASSES)}
-    clustered = redundant(ROWS, WIDTH)
-    weights = np.random.default_rng(0).standard_normal((CLASSES, WIDTH)).astype(np.float32)
-    probe = torch.nn.Linear(WIDTH, CLASSES)
-    probe.weight.data = torch.from_numpy(weights)
+def _rankings(sample: Sample) -> dict[str, Race]:
+    x, y = sample.x, sample.y
+    few = x[:, :SOME].copy()
     tried = sum(SOME - step for step in range(STEPS + 1))
-    sentences = [x[at : at + 20] for at in range(0, ROWS, 20)]
-    tokens = {"source": [list(sample.words[at : at + 20]) for at in range(0, ROWS, 20)]}
+    fitted = [module.train_probe(few, y) for module in [_module("interpretation.gaussian_probe")] if module]
 
     def precision(module: Any) -> None:
         for number in range(CLASSES):
@@ -101,15 +97,11 @@ def _races(sample: Sample) -> dict[str, Race]:
         for number in range(CLASSES):
             module.get_neuron_ordering(x, y == number)
 
-    def gaussian(module: Any) -> None:
-        module.get_neuron_ordering(fitted[0], STEPS + 1)
-
-    fitted = [module.train_probe(few, y) for module in [_module("interpretation.gaussian_probe")] if module]
     return {
         "gaussian": Race(
             "interpretation.gaussian_probe",
             lambda: method("gaussian", count=STEPS + 1, compat="neurox")(sample),
-            gaussian,
+            lambda module: module.get_neuron_ordering(fitted[0], STEPS + 1),
             (STEPS + 1) * WIDTH / tried,
             note=f"a candidate, 0 to {STEPS} chosen; theirs of {SOME} neurons, fitted before. Goal 15×",
         ),
@@ -127,12 +119,22 @@ def _races(sample: Sample) -> dict[str, Race]:
             "interpretation.probeless",
             lambda: method("probeless", compat="neurox")(sample),
             lambda module: module.get_neuron_ordering_for_all_tags(x, y, {at: str(at) for at in range(CLASSES)}),
+            note="all classes",
         ),
+    }
+
+
+def _probes(sample: Sample) -> dict[str, Race]:
+    weights = np.random.default_rng(0).standard_normal((CLASSES, WIDTH)).astype(np.float32)
+    names = {str(number): number for number in range(CLASSES)}
+    probe = torch.nn.Linear(WIDTH, CLASSES)
+    probe.weight.data = torch.from_numpy(weights)
+    return {
         "linear_probe": Race(
             "interpretation.linear_probe",
-            lambda: LinearProbe().fit(data),
-            lambda module: module.train_logistic_regression_probe(x, y, lambda_l1=1e-5, lambda_l2=1e-5),
-            note="training; accuracy below. Goal 5×",
+            lambda: LinearProbe().fit(sample.data),
+            lambda module: _trained(module, sample, ROWS),
+            note="training. Goal 5×",
         ),
         "order": Race(
             "interpretation.linear_probe",
@@ -142,28 +144,48 @@ def _races(sample: Sample) -> dict[str, Race]:
             5,
             note="of a probe's neurons; ours 20 times. Goal 50×",
         ),
+    }
+
+
+def _clusterings() -> dict[str, Race]:
+    sample = redundant(ROWS, WIDTH)
+    return {
         "clusters": Race(
             "interpretation.clustering",
-            lambda: CorrelationClusters(THRESHOLD).cluster(Sample.of(clustered).data),
-            lambda module: module.extract_independent_neurons(clustered, True, THRESHOLD),
+            lambda: CorrelationClusters(THRESHOLD).cluster(sample.data),
+            lambda module: module.extract_independent_neurons(sample.x, True, THRESHOLD),
             rounds=5,
             note="its variant with numpy. Goal 2×",
         ),
         "clusters, slow": Race(
             "interpretation.clustering",
-            lambda: CorrelationClusters(THRESHOLD, absolute=False).cluster(Sample.of(clustered).data),
-            lambda module: module.scikit_extract_independent_neurons(clustered, THRESHOLD),
+            lambda: CorrelationClusters(THRESHOLD, absolute=False).cluster(sample.data),
+            lambda module: module.scikit_extract_independent_neurons(sample.x, THRESHOLD),
             rounds=1,
             note="its variant with pdist. Goal 50×",
         ),
+    }
+
+
+def _words(sample: Sample) -> dict[str, Race]:
+    starts = range(0, ROWS, 20)
+    sentences = [sample.x[at : at + 20] for at in starts]
+    tokens = {"source": [list(sample.words[at : at + 20]) for at in starts]}
+    return {
         "top_words": Race(
             "analysis.corpus",
-            lambda: TopWords().find(data),
+            lambda: TopWords().find(sample.data),
             lambda module: [module.get_top_words(tokens, sentences, neuron, 20) for neuron in range(SOME)],
             WIDTH / SOME,
             note=f"a neuron; theirs of {SOME} neurons",
         ),
     }
+
+
+def _trained(module: Any, sample: Sample, rows: int) -> Any:
+    """Its linear probe of the first rows."""
+    x, y = sample.x[:rows], sample.y[:rows]
+    return module.train_logistic_regression_probe(x, y, lambda_l1=1e-5, lambda_l2=1e-5)
 
 
 def _accuracy(sample: Sample) -> None:
@@ -173,7 +195,7 @@ def _accuracy(sample: Sample) -> None:
     ours = LinearProbe().fit(data.take(np.arange(cut))).score(test).accuracy
     module = _module("interpretation.linear_probe")
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-        trained = module.train_logistic_regression_probe(sample.x[:cut], sample.y[:cut], lambda_l1=1e-5, lambda_l2=1e-5)
+        trained = _trained(module, sample, cut)
     found = trained(torch.from_numpy(sample.x[cut:])).argmax(dim=1).numpy()
     console.print(f"  held-out accuracy of the linear probe   ours {ours:.4f}, NeuroX {np.mean(found == test.y):.4f}")
 

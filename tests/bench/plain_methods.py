@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.metrics import average_precision_score, mutual_info_score
-from torch.distributions import MultivariateNormal
 
 __all__ = [
     "average_precision",
@@ -78,19 +76,31 @@ def compositional(x: Values, y: Classes, length: int, beam: int, penalty: float)
 
 
 def average_precision(x: Values, y: Classes) -> NDArray[np.floating]:
-    """scikit-learn's, neuron by neuron and class by class; one side, as NeuroX has it."""
-    classes = range(y.max() + 1)
-    return np.array([[average_precision_score(y == number, neuron) for neuron in x.T] for number in classes])
+    """One argsort for all classes, and running sums; one side, and equal values are not looked for."""
+    order = np.argsort(-x, axis=0)
+    ranks = np.arange(1, len(x) + 1)[:, None]
+    found = []
+    for number in range(y.max() + 1):
+        hits = (y == number)[order]
+        found.append(np.sum(np.cumsum(hits, axis=0) / ranks * hits, axis=0) / np.sum(y == number))
+    return np.stack(found)
 
 
 def mutual_information(x: Values, y: Classes, bins: int = 16) -> NDArray[np.floating]:
-    """Bins by numpy, scikit-learn's score, neuron by neuron; overall and for each class."""
+    """A table of bins and classes per neuron; overall and for each class."""
     found = []
     for neuron in x.T:
         binned = np.searchsorted(np.quantile(neuron, np.arange(1, bins) / bins), neuron)
-        goals = [y, *(y == number for number in range(y.max() + 1))]
-        found.append([mutual_info_score(binned, goal) for goal in goals])
+        table = np.bincount(binned * (y.max() + 1) + y, minlength=bins * (y.max() + 1)).reshape(bins, -1) / len(y)
+        rest = table.sum(axis=1, keepdims=True) - table
+        parts = [table, *(np.column_stack(pair) for pair in zip(table.T, rest.T, strict=True))]
+        found.append([_information(part) for part in parts])
     return np.array(found)
+
+
+def _information(table: NDArray[np.floating]) -> float:
+    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0)
+    return float(np.sum(table[table > 0] * np.log(table[table > 0] / expected[table > 0])))
 
 
 def random_forest(x: Values, y: Classes, trees: int) -> NDArray[np.floating]:
@@ -138,22 +148,23 @@ def sweep(weights: Values) -> list[int]:
 
 
 def gaussian_candidates(x: Values, y: Classes, chosen: Sequence[int], candidates: Sequence[int]) -> list[float]:
-    """For each candidate a distribution per class over the chosen neurons and it, as NeuroX does; log-likelihoods."""
-    rows, found = torch.from_numpy(x), []
+    """For each candidate a distribution per class over the chosen neurons and it, all classes at once; the mean
+    log-likelihoods.
+    """
+    counts = np.bincount(y)
+    found = []
     for candidate in candidates:
-        subset = [*chosen, candidate]
-        some = rows[:, subset].double()
-        joint = []
-        for number in range(int(y.max()) + 1):
-            own = some[torch.from_numpy(y == number)]
-            centred = own - own.mean(dim=0)
-            scatter = centred.T @ centred
-            covariance = (scatter + torch.diag(torch.diagonal(scatter)) / len(own)) / (len(own) + 1)
-            density = MultivariateNormal(own.mean(dim=0), covariance)
-            joint.append(density.log_prob(some) + np.log(len(own) / len(rows)))  # type: ignore[no-untyped-call]
-        table = torch.stack(joint, dim=1)
-        posterior = table - table.logsumexp(dim=1, keepdim=True)
-        found.append(float(posterior[torch.arange(len(y)), torch.from_numpy(y.astype(np.int64))].mean()))
+        some = x[:, [*chosen, candidate]].astype(np.float64)
+        means = np.stack([some[y == number].mean(axis=0) for number in range(len(counts))])
+        own = [some[y == number] - means[number] for number in range(len(counts))]
+        scatter = np.stack([rows.T @ rows for rows in own])
+        prior = np.stack([np.diag(np.diag(square)) for square in scatter]) / counts[:, None, None]
+        covariances = (scatter + prior) / (counts[:, None, None] + 1)
+        away = some - means[:, None]
+        distances = np.sum((away @ np.linalg.inv(covariances)) * away, axis=2)
+        joint = np.log(counts / len(y))[:, None] - 0.5 * (np.linalg.slogdet(covariances)[1][:, None] + distances)
+        joint -= joint.max(axis=0)
+        found.append(float(np.mean(joint[y, np.arange(len(y))] - np.log(np.sum(np.exp(joint), axis=0)))))
     return found
 
 

@@ -126,6 +126,21 @@ async def test_download(script: Script, shell: Shell, tmp_path: Path) -> None:
     assert (tmp_path / "a.h5").read_bytes() == DATA
 
 
+async def test_download_replaces_a_file_only_when_told_to(script: Script, shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "mine.h5"
+    path.write_text("mine")
+    arguments = ["activations", "download", "activationSets/a", "-o", str(path)]
+    script.reply("GetActivationSet", SET)
+    code, _, err = await shell.run(*arguments)
+    assert (code, path.read_text()) == (1, "mine")
+    assert err.endswith("mine.h5 is there already; overwrite=True, or --force, replaces it\n")
+    script.reply(
+        "DownloadActivationSet", activations_pb2.FileChunk(data=DATA, total_bytes=len(DATA), sha256=SET.sha256)
+    )
+    assert (await shell.run(*arguments, "--force"))[0] == 0
+    assert path.read_bytes() == DATA
+
+
 @pytest.mark.parametrize(
     ("neurons", "options", "wanted"),
     [

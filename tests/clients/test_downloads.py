@@ -56,6 +56,41 @@ async def test_a_download_into_a_folder_is_called_by_its_id(script: Script, half
     assert path == tmp_path / "a.h5"
 
 
+async def test_a_file_that_is_there_stays(script: Script, half: Half, tmp_path: Path) -> None:
+    (tmp_path / "a.h5").write_text("mine")
+    script.reply("GetActivationSet", WIRE)
+    async with half.client(script.target) as client:
+        for path in (tmp_path, tmp_path / "a.h5"):
+            with pytest.raises(FileExistsError, match="a.h5 is there already"):
+                await half.wait(client.activation_sets.download, "activationSets/a", path)
+    assert (tmp_path / "a.h5").read_text() == "mine"
+    assert names_in(tmp_path) == ["a.h5"]
+
+
+async def test_a_file_that_comes_meanwhile_stays(script: Script, half: Half, tmp_path: Path) -> None:
+    script.reply("GetActivationSet", WIRE)
+    script.reply("DownloadActivationSet", first(0, len(DATA)))
+    async with half.client(script.target) as client:
+        with pytest.raises(FileExistsError):
+            await half.wait(
+                client.activation_sets.download,
+                "activationSets/a",
+                tmp_path / "a.h5",
+                progress=lambda _: (tmp_path / "a.h5").touch(),
+            )
+    assert names_in(tmp_path) == ["a.h5", "a.h5.partial", "a.h5.partial.sha256"]
+
+
+async def test_a_file_is_replaced_once_the_new_one_is_whole(script: Script, half: Half, tmp_path: Path) -> None:
+    (tmp_path / "a.h5").write_text("mine")
+    script.reply("GetActivationSet", WIRE)
+    script.reply("DownloadActivationSet", first(0, len(DATA)))
+    async with half.client(script.target) as client:
+        await half.wait(client.activation_sets.download, "activationSets/a", tmp_path, overwrite=True)
+    assert (tmp_path / "a.h5").read_bytes() == DATA
+    assert names_in(tmp_path) == ["a.h5"]
+
+
 async def interrupted(script: Script, half: Half, path: Path) -> None:
     """Leaves the first 4000 bytes of a download."""
     script.reply("GetActivationSet", WIRE)

@@ -208,6 +208,15 @@ async def test_too_large(server: Running) -> None:
         assert text.endswith("the limit corpus_bytes is 5000000")
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\x00", "\x1b[31m", "a\u2028b"])
+async def test_a_name_that_would_break_the_line_of_an_error(server: Running, name: str) -> None:
+    code, reason, field, text = await refused(
+        server.stub.UploadCorpus(parts(LINES, [file("w", WORDS), file(name, POS)]))
+    )
+    assert (code, reason, field) == ("INVALID_ARGUMENT", "INVALID_FILE_NAME", "header.files[1].name")
+    assert text.isprintable()
+
+
 @contextmanager
 def files_no_larger_than(size: int) -> Iterator[None]:
     """What a full disk does, for this process alone."""

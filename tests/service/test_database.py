@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -197,6 +200,40 @@ async def test_a_full_disk(tmp_path: Path) -> None:
             await database.run(fill)
         assert caught.value.reason == "DISK_FULL"
         assert await database.run(names) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount a file system here")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+async def test_on_a_full_disk_something_can_be_deleted(small_disk: Path) -> None:
+    def put(connection: Connection, name: str = "things/b") -> None:
+        connection.execute(resources.insert().values(row(name) | {"body": bytes(100_000)}))
+
+    def remove(connection: Connection) -> None:
+        connection.execute(resources.delete())
+
+    with closing(Database.open(small_disk)) as database:
+        await database.run(partial(put, name="things/a"))
+        with (small_disk / "large").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            while file.write(bytes(4096)):
+                pass
+        with pytest.raises(Exhausted):
+            await database.run(put)
+        await database.run(remove, freeing=True)
+        assert await database.run(names) == []
+        assert not (small_disk / "reserve").exists()
+        (small_disk / "large").unlink()
+        await database.run(remove, freeing=True)
+        assert (small_disk / "reserve").stat().st_blocks * 512 >= 1 << 20
 
 
 async def test_a_lost_connection_is_not_an_answer(tmp_path: Path) -> None:

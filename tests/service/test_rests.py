@@ -87,6 +87,39 @@ async def test_planning_rests_after_every_block_and_statistics_after_every_step(
     assert len(pace.rests) > counts["statistics"]
 
 
+@pytest.mark.parametrize("pace", [0.5], indirect=True)
+async def test_the_digest_of_a_set_that_is_there_rests_too(
+    pace: Remembered, engine: Engine, corpus: Corpus, tmp_path: Path
+) -> None:
+    path = tmp_path / "set.h5"
+    made = await extract_corpus(engine, corpus, SPEC, path, lambda *_: None)
+    pace.arrive()
+    again = await extract_corpus(engine, corpus, SPEC, path, lambda *_: None)
+    assert again.finished == made.finished
+    assert len(pace.rests) == -(-made.finished.size_bytes // (1 << 20))
+
+
+@pytest.mark.parametrize("pace", [0.0], indirect=True)
+async def test_the_sentences_of_a_set_that_is_gone_on_with_rest_too(
+    pace: Remembered, engine: Engine, corpus: Corpus, tmp_path: Path
+) -> None:
+    """Others are there from when the rows are planned: the engine gets no sentence before they have gone."""
+    stages: list[str] = []
+
+    def report(stage: str, *_: object) -> None:
+        if stage == "extracting" and stage not in stages:
+            pace.arrive()
+        stages.append(stage)
+
+    task = asyncio.create_task(extract_corpus(engine, corpus, SPEC, tmp_path / "set.h5", report))
+    async with asyncio.timeout(30):
+        while not pace.rests:
+            await asyncio.sleep(0)
+    assert not engine.load().queued_tokens
+    pace.leave()
+    await task
+
+
 @pytest.mark.parametrize("pace", [0.0], indirect=True)
 @pytest.mark.parametrize("rule", [RowFilter(), RowFilter(per_word_type=3)])
 async def test_what_rests_can_be_cancelled(

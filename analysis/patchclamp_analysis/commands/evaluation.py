@@ -53,7 +53,9 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="A directory, made 
 @reads_neurox
 def evaluate(
     file: SetPath,
-    ranking: Annotated[Path, typer.Argument(metavar="RANKING", help="What `rank` wrote, a .npz file.")],
+    ranking: Annotated[
+        Path, typer.Argument(metavar="RANKING", help="What `rank` wrote (.npz), or a server exported (.json).")
+    ],
     output: Output,
     label: Label,
     test: TestSet,
@@ -87,7 +89,8 @@ def compare(
     label: Label,
     neurox: NeuroxOptions,
     rankings: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RANKING]...", help="What `rank` wrote, .npz files.")
+        list[Path] | None,
+        typer.Argument(metavar="[RANKING]...", help="What `rank` wrote (.npz), or a server exported (.json)."),
     ] = None,
     method: Names = None,
     test: MaybeTestSet = None,

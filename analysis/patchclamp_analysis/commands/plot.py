@@ -31,7 +31,7 @@ def plot(
         typer.Argument(
             metavar="FILE...",
             help="Tables: comparison.json, what `analyze` wrote, what `patchclamp analyses export` gave as JSON;"
-            " or rankings, .npz files of the same neurons.",
+            " or rankings (.npz or .json) of the same neurons.",
         ),
     ],
     output: Annotated[
@@ -78,10 +78,10 @@ def plot(
 
 
 def _plots(files: Sequence[Path], count: str) -> tuple[Plot, ...]:
-    if all(path.suffix == ".npz" for path in files):
+    if all(Ranking.is_in(path) for path in files):
         return _of_rankings(files, count)
     if len(files) > 1:
-        raise BadData("give one file of tables, or rankings (.npz files) alone", where=str(files[-1]))
+        raise BadData("give one file of tables, or rankings alone", where=str(files[-1]))
     tables = Tables.load(files[0])
     if tables.method == _EVALUATION:
         comparison = Comparison.from_tables(tables)

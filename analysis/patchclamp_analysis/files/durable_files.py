@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import Busy
@@ -48,22 +48,24 @@ def sync_directory(directory: Path) -> None:
 
 
 class Digest:
-    """SHA-256 of a file, taken piece by piece; may be stopped from another thread."""
+    """SHA-256 of a file, taken piece by piece."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._digest = hashlib.sha256()
         self._at = 0
         self._buffer = bytearray(_PIECE)
-        self.stopped = threading.Event()
 
-    def up_to(self, end: int) -> str:
-        """Goes on to before `end`; the digest (hex) of all bytes so far."""
-        while self._at < end and not self.stopped.is_set():
+    def up_to(self, end: int, told: Callable[[int], None] | None = None) -> str:
+        """Goes on to before `end`; the digest (hex) of all bytes so far. `told` hears how many those are after every
+        piece; what it raises ends the work."""
+        while self._at < end:
             piece = memoryview(self._buffer)[: min(_PIECE, end - self._at)]
             count = os.preadv(self._descriptor, [piece], self._at)
             if not count:
                 raise EOFError("the file ends early")
             self._digest.update(piece[:count])
             self._at += count
+            if told:
+                told(self._at)
         return self._digest.hexdigest()

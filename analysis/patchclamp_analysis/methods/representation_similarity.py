@@ -87,22 +87,28 @@ class RepresentationSimilarity(TableMethod):
         rows = {name: Centred.of(data, name) for name, data in datas.items()}
         numbers = {name: number for number, name in enumerate(datas)}
         values = np.eye(len(datas))
-        pairs = list(combinations(datas, 2))
+        own, begin = self._own(rows, progress)
+        pairs, rest = list(combinations(datas, 2)), progress.part(begin, 1.0)
         for done, (one, other) in enumerate(pairs):
-            part = progress.part(done / len(pairs), (done + 1) / len(pairs))
-            found = self._similarity(rows[one], rows[other], part)
+            part = rest.part(done / len(pairs), (done + 1) / len(pairs))
+            if self.measure == "cka":
+                found = _size(rows[one], rows[other], part) / float(np.sqrt(own[one] * own[other]))
+            else:
+                found = self._canonical(rows[one], rows[other], part)
             values[numbers[one], numbers[other]] = values[numbers[other], numbers[one]] = min(max(found, 0.0), 1.0)
         progress.at(1.0)
         return Similarity(tuple(datas), values)
 
-    def _similarity(self, one: Centred, other: Centred, progress: Progress) -> float:
+    def _own(self, rows: Mapping[str, Centred], progress: Progress) -> tuple[dict[str, float], float]:
+        """‖XᵀX‖² of each for cka, and how much of the work that is."""
+        if self.measure != "cka":
+            return {}, 0.0
+        share = 2 / (len(rows) + 1)
+        parts = [progress.part(share * at / len(rows), share * (at + 1) / len(rows)) for at in range(len(rows))]
+        return {name: _size(x, x, part) for (name, x), part in zip(rows.items(), parts, strict=True)}, share
+
+    def _canonical(self, one: Centred, other: Centred, progress: Progress) -> float:
         parts = [progress.part(third / 3, (third + 1) / 3) for third in range(3)]
-        if self.measure == "cka":
-            shared, own, others = (
-                sum(float(np.vdot(stripe, stripe)) for _, stripe in x.stripes(y, part))
-                for (x, y), part in zip(((one, other), (one, one), (other, other)), parts, strict=True)
-            )
-            return shared / float(np.sqrt(own * others))
         of_one, of_other = one.product(one, parts[0]), other.product(other, parts[1])
         variance = self.variance if self.measure == "svcca" else 1.0
         basis, beside = spanning(of_one, variance=variance), spanning(of_other, variance=variance)
@@ -114,3 +120,8 @@ class RepresentationSimilarity(TableMethod):
         turn, correlations, _ = np.linalg.svd(common, full_matrices=False)
         weights = np.abs((basis @ turn).T @ of_one).sum(axis=1)
         return float(weights @ correlations / weights.sum())
+
+
+def _size(one: Centred, other: Centred, progress: Progress) -> float:
+    """‖XᵀY‖², in stripes."""
+    return sum(float(np.vdot(stripe, stripe)) for _, stripe in one.stripes(other, progress))

@@ -9,15 +9,20 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.blocks import steps
 from ..data.phrases import spans
 from ..data.rows import Data
 from ..data.word_types import word_types
+from ..errors import BadData
 from ..progress import QUIET, Progress
 from ..tables import Tables
 from .method import Kind, TableMethod
 from .parameters import About
 
 __all__ = ["Context", "NeuronContexts", "TopContexts"]
+
+# What ordering takes for each value, and how much of it at a time.
+_BYTES, _WORKING_BYTES = 64, 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +85,16 @@ class TopContexts(TableMethod):
         *,
         progress: Progress = QUIET,
     ) -> tuple[NeuronContexts, ...]:
-        """For some neurons, by place (None: all), in the order of the data. BadData without words."""
+        """For some neurons, by place (None: all), in the order of the data. BadData without words, or if the memory
+        bound does not hold so many contexts.
+        """
         words, types = word_types(data)
         data = data if neurons is None else data.keep(neurons)
         lengths = spans(data, self.words)
         sign = np.float32(1.0 if self.sign == "positive" else -1.0)
+        if (need := 16 * self.top * len(data.neurons)) > data.memory_bytes // 2:
+            text = f"{self.top} contexts of {len(data.neurons)} neurons need {need} bytes"
+            raise BadData(f"{text}, and memory_bytes is {data.memory_bytes}: raise it", where="top_contexts.top")
         best = _Best(self.top, len(data.neurons), _numbers(types, lengths))
         for place, block in progress.each(data.blocks()):
             best.add(place, sign * block)
@@ -109,8 +119,10 @@ class _Best:
     def add(self, rows: slice, block: NDArray[np.float32]) -> None:
         """The next rows. Neurons that have no better one are left as they are: soon most."""
         better = np.flatnonzero(block.max(axis=0) > self.values[:, -1])
-        if not len(better):
-            return
+        for part in steps(0, len(better), _WORKING_BYTES // (_BYTES * (self.rows.shape[1] + len(block)))):
+            self._add(rows, block, better[part])
+
+    def _add(self, rows: slice, block: NDArray[np.float32], better: NDArray[np.int64]) -> None:
         values, places = self._with(rows, block, better)
         order = np.argsort(-values, axis=1, kind="stable")
         values, places = np.take_along_axis(values, order, 1), np.take_along_axis(places, order, 1)

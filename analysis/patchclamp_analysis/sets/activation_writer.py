@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -48,11 +49,12 @@ class Finished:
     """Layer → label → rows with it, masked ones too, ordered by label."""
 
     @classmethod
-    def of(cls, path: Path) -> Finished:
+    def of(cls, path: Path, report: Report | None = None) -> Finished:
         """Of a set that is in its place already; reads all of it. BadData if it is not whole."""
         with SetFile(path) as file:
             file.check_whole()
-            return _finished(file, path, Digest(file.descriptor).up_to(path.stat().st_size))
+            size = path.stat().st_size
+            return _finished(file, path, Digest(file.descriptor).up_to(size, _told(report, size)))
 
 
 class ActivationSetWriter:
@@ -150,18 +152,10 @@ class ActivationSetWriter:
         self.commit()
         digest = Digest(self._descriptor)
         size = os.fstat(self._descriptor).st_size
-        with ThreadPoolExecutor(1) as pool:
-            # Meanwhile, what statistics do not change.
-            head = pool.submit(digest.up_to, self._statistics_begin())
-            try:
-                self._measure(report)
-                head.result()
-            finally:
-                digest.stopped.set()
+        self._measure(digest, report)
         os.fdatasync(self._descriptor)
         self._mark(Progress(self.rows, True))
-        digest.stopped.clear()
-        sha256 = digest.up_to(size)
+        sha256 = digest.up_to(size, _told(report, size))
         finished = _finished(self._file, self.path, sha256)
         if self.path.exists():
             raise FileExistsError(f"{self.path} is there already")
@@ -220,21 +214,36 @@ class ActivationSetWriter:
         names = ["statistics/count", "progress", *(f"statistics/values/{member(site)}" for site in self._sites)]
         return min(self._file.place(name).offset for name in names)
 
-    def _measure(self, report: Report | None) -> None:
+    def _measure(self, digest: Digest, report: Report | None) -> None:
+        """Writes the statistics. Meanwhile takes the digest of what they do not change, in step with them: what lets
+        them rest lets it rest too."""
         groupings = [all_rows(), *(by_label(self._file, layer) for layer in measured_layers(self.description))]
         done, total = 0, self.rows * self._row_bytes
-        for site, place in self._sites.items():
+        end = self._statistics_begin()
+        with ThreadPoolExecutor(1) as pool:
+            ahead: deque[Future[str]] = deque()
 
-            def told(rows: int, before: int = done, row_bytes: int = place.row_bytes) -> None:
+            def told(rows: int) -> None:
+                now = done + rows * place.row_bytes
+                ahead.append(pool.submit(digest.up_to, end * now // total))
+                if len(ahead) > 1:
+                    ahead.popleft().result()
                 if report:
-                    report("statistics", before + rows * row_bytes, total)
+                    report("statistics", now, total)
 
-            moments = measured(self._file, site, groupings, told)
-            values = np.concatenate([found.values() for found in moments], axis=1)
-            self._file.place(f"statistics/values/{member(site)}").write(self._descriptor, values)
-            counts = np.concatenate([found.count for found in moments])
-            done += self.rows * place.row_bytes
-        self._file.place("statistics/count").write(self._descriptor, counts)
+            for site, place in self._sites.items():
+                moments = measured(self._file, site, groupings, told)
+                values = np.concatenate([found.values() for found in moments], axis=1)
+                self._file.place(f"statistics/values/{member(site)}").write(self._descriptor, values)
+                counts = np.concatenate([found.count for found in moments])
+                done += self.rows * place.row_bytes
+            self._file.place("statistics/count").write(self._descriptor, counts)
+            ahead.popleft().result()
+
+
+def _told(report: Report | None, size: int) -> Callable[[int], None] | None:
+    """Of the digest."""
+    return report and (lambda done: report("digest", done, size))
 
 
 def _resumable(partial: Path, description: SetDescription) -> SetFile | None:

@@ -103,7 +103,9 @@ class RowSelection:
         """A number below 2¹²⁸, of its own for each unit and draw."""
         place = unit.sentence.to_bytes(8, "little") + unit.place.to_bytes(8, "little")
         seed = self.rule.seed.to_bytes(8, "little")
-        return int.from_bytes(hashlib.blake2b(place, digest_size=_TICKET_BITS // 8, key=seed, person=draw.encode()).digest(), "little")
+        return int.from_bytes(
+            hashlib.blake2b(place, digest_size=_TICKET_BITS // 8, key=seed, person=draw.encode()).digest(), "little"
+        )
 
 
 def _last_winners(tickets: Tickets, limit: int) -> dict[str, int]:

@@ -144,6 +144,7 @@ def download(
     out: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to; a folder: under the set's id.")
     ] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,
     target: Target = DEFAULT_TARGET,
     timeout: Timeout = float("inf"),
 ) -> None:
@@ -153,7 +154,7 @@ def download(
     patchclamp activations download activationSets/dev -o dev.h5
     """
     with Client(target, timeout=timeout) as client:
-        path = client.activation_sets.download(activation_set, out, progress=True, timeout=timeout)
+        path = client.activation_sets.download(activation_set, out, overwrite=force, progress=True, timeout=timeout)
     typer.echo(path)
 
 

@@ -19,17 +19,19 @@ __all__ = ["PartialFile", "WholeFile"]
 
 class PartialFile:
     """The file of a set on its way to `path` (or into that folder): `path`.partial, with its checksum in
-    `path`.partial.sha256.
+    `path`.partial.sha256. FileExistsError if `path` is there already and is not to be overwritten.
 
     Attributes:
         offset: Where to go on.
         size_bytes: Where it ends.
     """
 
-    def __init__(self, activation_set: ActivationSet, path: Path) -> None:
+    def __init__(self, activation_set: ActivationSet, path: Path, *, overwrite: bool) -> None:
         if path.is_dir():
             path /= f"{activation_set.name.rpartition('/')[2]}.h5"
         self._path = path
+        self._overwrite = overwrite
+        self._check_free()
         self._partial = path.with_name(f"{path.name}.partial")
         self._expected = path.with_name(f"{path.name}.partial.sha256")
         self._sha256 = activation_set.sha256
@@ -63,6 +65,7 @@ class PartialFile:
         Raises:
             ProtocolError: It is not whole.
             DataLoss: Its checksum is wrong; what was there is thrown away.
+            FileExistsError: Another file has come to its place meanwhile; it waits as `path`.partial.
         """
         if self.offset != self.size_bytes:
             raise ProtocolError(f"the download ended after {self.offset} of {self.size_bytes} bytes")
@@ -77,6 +80,7 @@ class PartialFile:
                 f"{self._path.name}: its SHA-256 is {found} and should be {self._sha256}; download it again",
                 reason="CHECKSUM_MISMATCH",
             )
+        self._check_free()
         self._partial.replace(self._path)
         self._expected.unlink(missing_ok=True)
         return self._path
@@ -84,6 +88,10 @@ class PartialFile:
     def close(self) -> None:
         """Lets go of the file; what is there stays, to be gone on with."""
         self._file.close()
+
+    def _check_free(self) -> None:
+        if self._path.exists() and not self._overwrite:
+            raise FileExistsError(f"{self._path} is there already; overwrite=True, or --force, replaces it")
 
     def _is_begun(self) -> bool:
         """Whether what is there is the beginning of this file."""

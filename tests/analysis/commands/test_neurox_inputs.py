@@ -97,7 +97,9 @@ def test_several_sets_of_either_kind(folder, tmp_path):
     assert main(["analyze", *given]) == 0
     one, other = (Ranking.load(out / f"{name}.npz").scores for name in ("train.h5", "train.hdf5"))
     # Neurons 10 and 11 are dead.
-    assert one.tolist() == other.tolist() == pytest.approx([1.0] * 10 + [0.0] * 2 + [1.0] * 8, abs=1e-6)
+    expected = [1.0] * 10 + [0.0] * 2 + [1.0] * 8
+    assert one.tolist() == pytest.approx(expected, abs=1e-6)
+    assert other.tolist() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["full.hdf5", "f16.json"])

@@ -89,7 +89,7 @@ def test_rankings_of_one_method_are_told_apart_by_their_files(folder, tmp_path):
         (["compared/comparison.json", "-k", "x", "-o", "plots"], "percentage"),
         (["compared/comparison.json", "-o", "plot.pdf"], "must be a .png, .svg or .csv file, or a folder"),
         (["variance.npz", "--kind", "overlap", "-o", "plots"], "there are layers"),
-        (["variance.npz", "compared/comparison.json", "-o", "plots"], "rankings (.npz files) alone"),
+        (["variance.npz", "compared/comparison.json", "-o", "plots"], "rankings alone"),
         (["similarity.json", "-k", "3", "-o", "plots"], "of evaluations and rankings"),
         (["words.json", "-o", "plots"], "no plot of these tables"),
         (["set.h5", "-o", "plots"], "these are no tables"),

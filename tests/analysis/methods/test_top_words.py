@@ -110,6 +110,12 @@ def test_stays_within_the_memory_bound(method, top, tmp_path):
     assert peak < LEAST_MEMORY < 8 * 2000 * width
 
 
+def test_refuses_more_contexts_than_memory_holds():
+    data = planted(100, 60, memory_bytes=LEAST_MEMORY)
+    with pytest.raises(BadData, match="10000 contexts of 60 neurons need 9600000 bytes"):
+        TopContexts(top=10_000).find(data)
+
+
 @pytest.mark.parametrize("method", [TopWords(), TopContexts()])
 def test_progress_and_cancel(method):
     seen: list[float] = []

@@ -308,8 +308,24 @@ def test_what_report_raises_ends_the_work_for_now(tmp_path):
         with pytest.raises(BadData):
             ActivationSet.open(partial_of(tmp_path / "set.h5"))
         finished = writer.finish(lambda *step: told.append(step))
-    assert told == [("statistics", 600, 1600), ("statistics", 1600, 1600)]
+    size = finished.size_bytes
+    assert told == [("statistics", 600, 1600), ("statistics", 1600, 1600), ("digest", size, size)]
     assert finished.sha256 == write(source, tmp_path / "other.h5").sha256
+
+
+def test_a_set_that_is_read_again_says_how_far_it_is_and_can_be_stopped(tmp_path):
+    class Enough(Exception):
+        pass
+
+    def enough(stage, done, total):
+        raise Enough
+
+    path, told = tmp_path / "set.h5", []
+    finished = write(example(), path)
+    assert Finished.of(path, lambda *step: told.append(step)) == finished
+    assert told == [("digest", finished.size_bytes, finished.size_bytes)]
+    with pytest.raises(Enough):
+        Finished.of(path, enough)
 
 
 @pytest.mark.parametrize("rows", [20_000, 80_000])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -111,3 +113,42 @@ def test_the_same_seed_keeps_the_same_whatever_the_hash_seed() -> None:
     }
     assert len(printed) == 1
     assert printed != {b"[]\n"}
+
+
+def many(count: int) -> Iterator[Unit]:
+    """Units of two labels, the second rare; ten make a sentence."""
+    return (
+        Unit(number // 10, number % 10, str(number % 3), "V" if number % 5 == 0 else "N") for number in range(count)
+    )
+
+
+@pytest.mark.parametrize("limit", [255, 256, 257, 700, 1599, 1600, 1601, 6400, 10_000])
+def test_large_and_small_limits_draw_alike(limit: int) -> None:
+    """A draw of more keeps all that a draw of less does, and exactly as many as there may be."""
+    less, more = (
+        {
+            (unit.sentence, unit.place)
+            for selection in (RowSelection.draw(RowFilter("l", per_label=most, seed=7), lambda: many(8000)),)
+            for unit in many(8000)
+            if selection.keeps(unit)
+        }
+        for most in (200, limit)
+    )
+    assert less < more
+    assert len(more) == min(limit, 6400) + min(limit, 1600)
+
+
+def test_of_each_word_type_too() -> None:
+    selection = RowSelection.draw(RowFilter(per_word_type=900, seed=3), lambda: many(8000))
+    assert Counter(unit.word for unit in many(8000) if selection.keeps(unit)) == {"0": 900, "1": 900, "2": 900}
+
+
+def test_a_very_large_limit_keeps_no_ticket_a_word_in_memory() -> None:
+    """A Python integer and its place in a list take some 50 bytes."""
+    count = 60_000
+    tracemalloc.start()
+    try:
+        RowSelection.draw(RowFilter("l", per_label=count // 2), lambda: many(count))
+        assert tracemalloc.get_traced_memory()[1] < 5 * count
+    finally:
+        tracemalloc.stop()

@@ -59,7 +59,7 @@ def _head() -> list[str]:
 
 def _section(found: Measured) -> list[str]:
     comparison = found.comparison
-    first, most = comparison.evaluations[0], comparison.counts[-1]
+    first = comparison.evaluations[0]
     rows = f"{found.plan.cluster_rows:,} random" if found.plan.cluster_rows else "all"
     return [
         f"## {found.model}",
@@ -69,8 +69,8 @@ def _section(found: Measured) -> list[str]:
         "Accuracy of a probe of the top neurons alone, and of as many random ones; in brackets, % of the oracle's:",
         tables.markdown(tables.accuracies(comparison)),
         *_plots(found),
-        f"Selectivity (of all neurons {first.score('selectivity', 'all').mean:.3f}), and at {most:,} neurons the "
-        "information and the agreement with the other methods:",
+        f"Selectivity (of all neurons {first.score('selectivity', 'all').mean:.3f}), information, and agreement with "
+        "the other methods:",
         tables.markdown(tables.others(comparison)),
         "**Neurons a class needs** to reach a part of the oracle's F1: its best ones by `linear_probe`, a probe of "
         "this class against all others.",

@@ -29,7 +29,6 @@ __all__ = ["ROOT", "kept", "kept_comparison", "kept_ranking", "open_sets"]
 ROOT = Path(__file__).parents[3]
 _TREEBANK = ROOT.parent / "shared" / "data" / "ud-ewt"
 _FOLDER = CACHE / "results"
-_MEMORY = 2 * 2**30
 
 
 @contextmanager
@@ -39,7 +38,7 @@ def open_sets(model: str, dtype: str) -> Iterator[tuple[Data, Data, SetDescripti
         ActivationSet.open(_extracted(model, dtype, "train")) as one,
         ActivationSet.open(_extracted(model, dtype, "dev")) as other,
     ):
-        train, test = (Data.from_activation_set(each, "upos", memory_bytes=_MEMORY) for each in (one, other))
+        train, test = (Data.from_activation_set(each, "upos") for each in (one, other))
         yield train, test, one.description
 
 

@@ -35,19 +35,23 @@ def accuracies(comparison: Comparison) -> pd.DataFrame:
 
 
 def others(comparison: Comparison) -> pd.DataFrame:
-    """Selectivity, information and agreement of the largest number of neurons, and selectivity of the smallest."""
+    """Selectivity of the smallest and the largest number of neurons, information of the largest that memory allowed,
+    and agreement on the largest.
+    """
     few, many = comparison.counts[0], comparison.counts[-1]
+    informative = max(score.count for score in comparison.evaluations[0].scores if score.measure == "information")
     rows = {
         each.method: [
             each.score("selectivity", "top", few).mean,
             each.score("selectivity", "top", many).mean,
-            each.score("information", "top", many).mean,
+            each.score("information", "top", informative).mean,
             comparison.average_overlap[-1][number],
             comparison.neuron_vote[-1][number],
         ]
         for number, each in enumerate(comparison.evaluations)
     }
-    columns = [f"selectivity of {few:,}", f"of {many:,}", "MI/H", "AvgOverlap", "NeuronVote"]
+    columns = [f"selectivity of {few:,}", f"of {many:,}", f"MI/H of {informative:,}"]
+    columns += [f"AvgOverlap of {many:,}", f"NeuronVote of {many:,}"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).map("{:.3f}".format)
 
 

@@ -176,6 +176,7 @@ class AsyncActivationSets:
         activation_set: str | ActivationSet,
         path: PathLike,
         *,
+        overwrite: bool = False,
         progress: ProgressOption = False,
         timeout: float = math.inf,
     ) -> Path:
@@ -187,6 +188,7 @@ class AsyncActivationSets:
         Args:
             activation_set: The set.
             path: Where to; in a folder it gets the set's id for a name.
+            overwrite: Replace a file that is there already, once the new one is whole.
             progress: True: a bar on standard error, if that is a terminal; or a function that gets a `Progress`.
             timeout: Seconds for each try; by default as long as it takes.
 
@@ -195,9 +197,10 @@ class AsyncActivationSets:
 
         Raises:
             DataLoss: The checksum is wrong; nothing is kept.
+            FileExistsError: A file is there already.
         """
         found = await self.get(name_of(activation_set))
-        file = await async_in_thread(PartialFile, found, Path(path))
+        file = await async_in_thread(PartialFile, found, Path(path), overwrite=overwrite)
         try:
             with reporting(progress) as report:
                 await self._fetch(found.name, file, report, timeout)
