@@ -1,6 +1,7 @@
 """Extraction to disk: a corpus through the service into an activation set, every layer's residual stream.
 
-`python -m tests.bench.extract_set check` holds sets of all of UD English EWT's dev sentences against transformers.
+`python -m tests.bench.extract_set check` holds sets of all of UD English EWT's dev sentences against transformers;
+`… peaks` measures memory alone.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ import asyncio
 import resource
 import subprocess
 import sys
+import threading
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import h5py
 import numpy as np
+import psutil
 from patchclamp import AsyncClient, CorpusSource
 from patchclamp_analysis.corpora.corpus import Sentence, write_corpus
 from patchclamp_analysis.sets.activation_sets import ActivationSet
@@ -25,12 +29,15 @@ from patchclamp_service.engine.model import ModelSpec, load_model
 from patchclamp_service.engine.sites import build_site_map
 from patchclamp_service.extraction import Extracted, extract_corpus
 from patchclamp_service.extraction_spec import ExtractionSpec
+from patchclamp_service.native_libraries import prepare_environment
 
 from tests.bench.extract import bare_batches, sentences
-from tests.bench.harness import CACHE, console, median_ratio, model, rounds, server
+from tests.bench.harness import CACHE, console, median_ratio, model, processor_seconds, rounds, server
 from tests.service.reference import SITES, differences, states_of_words, ud_ewt
 
 __all__ = ["run"]
+
+Way = Callable[[], Awaitable[int]]
 
 
 def one_at_a_time(name: str, texts: list[str]) -> int:
@@ -43,9 +50,10 @@ def one_at_a_time(name: str, texts: list[str]) -> int:
 
 
 async def _measure(address: str, name: str, count: int, texts: list[str]) -> None:
-    def thread(way: Callable[[str, list[str]], int]) -> Callable[[], asyncio.Future[int]]:
+    def thread(way: Callable[[str, list[str]], int]) -> Way:
         return lambda: asyncio.ensure_future(asyncio.to_thread(way, name, texts))
 
+    spent: dict[str, list[float]] = defaultdict(list)
     async with AsyncClient(address) as client:
         corpus = await client.corpora.upload(CorpusSource.sentences([text.split() for text in texts]))
 
@@ -55,14 +63,29 @@ async def _measure(address: str, name: str, count: int, texts: list[str]) -> Non
             return len(texts)
 
         await service()
-        rates = await rounds({"service": service, "one": thread(one_at_a_time), "bare": thread(bare_batches)}, count)
+        ways = {"service": service, "one": thread(one_at_a_time), "bare": thread(bare_batches)}
+        rates = await rounds({way: _counted(run, spent[way]) for way, run in ways.items()}, count)
     speed = sorted(rates["service"])[count // 2]
     tokens = sum(len(ids) for ids in model(name).tokenizer(texts)["input_ids"]) / len(texts)
     console.print(
         f"  {name:13} {median_ratio(rates, 'service', 'one'):5.2f}× one sentence at a time   "
         f"{median_ratio(rates, 'service', 'bare'):5.2f}× the bare batched forward   "
-        f"({speed:.0f} sentences/s, {speed * tokens:.0f} tokens/s)"
+        f"({speed:.0f} sentences/s, {speed * tokens:.0f} tokens/s)\n"
+        f"  {'by CPU time':13} {median_ratio(spent, 'service', 'one'):5.2f}× one sentence at a time   "
+        f"{median_ratio(spent, 'service', 'bare'):5.2f}× the bare batched forward"
     )
+
+
+def _counted(way: Way, rates: list[float]) -> Way:
+    """The same; notes its units per second of processor time."""
+
+    async def run() -> int:
+        began = processor_seconds()
+        units = await way()
+        rates.append(units / (processor_seconds() - began))
+        return units
+
+    return run
 
 
 def _extract_here(name: str, words: list[list[str]]) -> Extracted:
@@ -79,31 +102,52 @@ def _extract_here(name: str, words: list[list[str]]) -> Extracted:
             engine.stop()
 
 
+@contextmanager
+def _watched() -> Iterator[list[int]]:
+    """Yields what the process has had of its own, in bytes; mapped files, such as the model, are not in it."""
+    own, found, ended = psutil.Process(), [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.02):
+            memory = own.memory_info()
+            found[0] = max(found[0], memory.rss - memory.shared)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        thread.join()
+
+
 def _peak(times: int) -> None:
-    """Prints the peak of this process, in MiB, and the size of the set."""
-    done = _extract_here("minilm-l6", [text.split() for text in sentences(1500 * times)])
-    console.print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, done.finished.size_bytes >> 20)
+    """Prints the peak of this process, with and without mapped files, and the size of the set, in MiB."""
+    with _watched() as own:
+        done = _extract_here("minilm-l6", [text.split() for text in sentences(400 * times)])
+    whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    console.print(whole >> 10, own[0] >> 20, done.finished.size_bytes >> 20)
 
 
 def _peaks() -> None:
+    prepare_environment()  # of the processes started here
     command = [sys.executable, "-m", "tests.bench.extract_set", "peak"]
     found = []
-    for times in (1, 4):
+    for times in (1, 4, 16):
         printed = subprocess.run([*command, str(times)], capture_output=True, text=True, check=True).stdout
         found.append([int(number) for number in printed.split()])
-    (peak, size), (peak4, size4) = found
-    console.print(
-        f"  peak memory of a process with MiniLM: {peak} MiB for a set of {size} MiB, {peak4} MiB for one of "
-        f"{size4} MiB: {peak4 / peak:.2f}×"
-    )
+    console.print("  peak memory of a process with MiniLM, with and without mapped files:")
+    for whole, own, size in found:
+        ratios = f"{whole / found[0][0]:.2f}× and {own / found[0][1]:.2f}× the first"
+        console.print(f"    set of {size:4} MiB   {whole} and {own} MiB   {ratios}")
 
 
-def run(count: int = 3) -> None:
+def run(count: int = 5) -> None:
     """Prints the ratios for an encoder and a decoder, and what memory does when the corpus grows."""
     console.print("[bold]Extraction to disk[/] (every layer's residual; goals: 3× one at a time, 0.85 of the forward)")
     with server("smollm2-135m", "minilm-l6") as address:
-        asyncio.run(_measure(address, "minilm-l6", count, sentences(1200)))
-        asyncio.run(_measure(address, "smollm2-135m", count, sentences(200)))
+        asyncio.run(_measure(address, "minilm-l6", count, sentences(600)))
+        asyncio.run(_measure(address, "smollm2-135m", count, sentences(100)))
     _peaks()
 
 
@@ -134,5 +178,7 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["check"]:
         for each in sys.argv[2:] or ("minilm-l6", "smollm2-135m"):
             _check(each)
+    elif sys.argv[1:2] == ["peaks"]:
+        _peaks()
     else:
         run()

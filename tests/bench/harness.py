@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -27,7 +28,19 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 if TYPE_CHECKING:
     from patchclamp_service.engine.model import LoadedModel
 
-__all__ = ["CACHE", "console", "in_turn", "median_ratio", "model", "one_core", "ratio", "rounds", "server", "table"]
+__all__ = [
+    "CACHE",
+    "console",
+    "in_turn",
+    "median_ratio",
+    "model",
+    "one_core",
+    "processor_seconds",
+    "ratio",
+    "rounds",
+    "server",
+    "table",
+]
 
 CACHE = Path(__file__).parents[2] / ".cache"
 console = Console(highlight=False, width=110)
@@ -83,6 +96,13 @@ async def rounds(ways: Mapping[str, Callable[[], Awaitable[int]]], count: int) -
     return rates
 
 
+def processor_seconds() -> float:
+    """What this process and those it has started have used of the processors: others on the machine do not show."""
+    own = psutil.Process()
+    spent = [process.cpu_times() for process in (own, *own.children())]
+    return float(sum(each.user + each.system for each in spent))
+
+
 def median_ratio(rates: Mapping[str, list[float]], one: str, other: str) -> float:
     """Median over rounds of how many times as fast `one` was as `other`."""
     return statistics.median(a / b for a, b in zip(rates[one], rates[other], strict=True))
@@ -104,7 +124,7 @@ def in_turn(ways: Mapping[str, Callable[[], object]], count: int) -> dict[str, l
 
 def ratio(seconds: Mapping[str, Sequence[float]], one: str, other: str) -> float:
     """Median over rounds of how many times as long `one` took as `other`."""
-    return statistics.median(a / b for a, b in zip(seconds[one], seconds[other], strict=True))
+    return float(statistics.median(a / b for a, b in zip(seconds[one], seconds[other], strict=True)))
 
 
 @contextmanager

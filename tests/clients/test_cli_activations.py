@@ -134,6 +134,7 @@ async def test_download_replaces_a_file_only_when_told_to(script: Script, shell:
     code, _, err = await shell.run(*arguments)
     assert (code, path.read_text()) == (1, "mine")
     assert err.endswith("mine.h5 is there already; overwrite=True, or --force, replaces it\n")
+    script.reply("GetActivationSet", SET)
     script.reply(
         "DownloadActivationSet", activations_pb2.FileChunk(data=DATA, total_bytes=len(DATA), sha256=SET.sha256)
     )

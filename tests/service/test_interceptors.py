@@ -42,10 +42,11 @@ async def test_a_large_message_does_not_hold_up_the_event_loop(streams: bool, wo
 
     handler = grpc.stream_unary_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
     method = handler(
-        all_of if streams else one,  # type: ignore[arg-type]
+        all_of if streams else one,
         request_deserializer=decode,
         response_serializer=empty_pb2.Empty.SerializeToString,
     )
+    codec = (Request.SerializeToString, empty_pb2.Empty.FromString)
     server = grpc.aio.server(
         interceptors=[Front(Metrics(), 64 << 20)], options=[("grpc.max_receive_message_length", 64 << 20)]
     )
@@ -54,8 +55,8 @@ async def test_a_large_message_does_not_hold_up_the_event_loop(streams: bool, wo
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         if streams:
-            await channel.stream_unary("/test.Test/Do", Request.SerializeToString)(iter([request(words)]))
+            await channel.stream_unary("/test.Test/Do", *codec)(iter([request(words)]))
         else:
-            await channel.unary_unary("/test.Test/Do", Request.SerializeToString)(request(words))
+            await channel.unary_unary("/test.Test/Do", *codec)(request(words))
     await server.stop(None)
     assert [thread != threading.get_ident() for thread in threads] == [beside]

@@ -53,7 +53,7 @@ class UmapKmeans(TableMethod):
     kind: ClassVar[Kind] = Kind.UNSUPERVISED
     name: ClassVar[str] = "umap_kmeans"
     reference: ClassVar[str] = "Meyes et al. 2020, Under the hood of neural networks"
-    complexity: ClassVar[str] = "O(D·log D·rows) for the map"
+    complexity: ClassVar[str] = "O(D²·rows) for the map; from 4,096 neurons on O(D·log D·rows)"
 
     def tables(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> Tables:
         """Gives "neurons": where each neuron is on the map, its population and that one's size."""
