@@ -7,17 +7,17 @@ from pathlib import Path
 
 from patchclamp.v1 import analysis_pb2
 
-from patchclamp_service.activation_sets import ActivationSets
-from patchclamp_service.analyses import Analyses
-from patchclamp_service.corpora import Corpora
-from patchclamp_service.database import Database
-from patchclamp_service.jobs import Jobs
-from patchclamp_service.probe_jobs import COLLECTION as PROBES
-from patchclamp_service.rankings import Rankings
-from patchclamp_service.resources import Resources
-from patchclamp_service.result_files import ResultFiles
+from patchclamp_service.activations.activation_sets import ActivationSets
+from patchclamp_service.analyses.analyses import Analyses
+from patchclamp_service.analyses.probe_jobs import COLLECTION as PROBES
+from patchclamp_service.analyses.rankings import Rankings
+from patchclamp_service.corpora.corpora import Corpora
+from patchclamp_service.jobs.jobs import Jobs
+from patchclamp_service.jobs.workers import Workers
 from patchclamp_service.settings import Settings
-from patchclamp_service.workers import Workers
+from patchclamp_service.store.database import Database
+from patchclamp_service.store.resources import Resources
+from patchclamp_service.store.result_files import ResultFiles
 
 __all__ = ["Library"]
 

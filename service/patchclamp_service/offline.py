@@ -16,14 +16,14 @@ from patchclamp_analysis.corpora.corpus import Corpus
 from patchclamp_analysis.errors import AnalysisError, BadData
 from patchclamp_analysis.extraction.extractors import Extraction, Extractor, ModelChoice, Report, Written
 
+from patchclamp_service.activations.extraction import Extracted, extract_corpus
+from patchclamp_service.activations.extraction_spec import ExtractionSpec
+from patchclamp_service.activations.receipts import Receipts
 from patchclamp_service.checks import check
 from patchclamp_service.engine.errors import InvalidRequest, PatchclampError, Unsupported
 from patchclamp_service.engine.requests import Intervention, Pooling
-from patchclamp_service.extraction import Extracted, extract_corpus
-from patchclamp_service.extraction_spec import ExtractionSpec
 from patchclamp_service.native_libraries import prepare_environment
-from patchclamp_service.receipts import Receipts
-from patchclamp_service.servicers.interventions import interventions
+from patchclamp_service.wire.interventions import interventions
 
 if TYPE_CHECKING:  # the engine brings torch, which must find its environment set
     from patchclamp_service.engine.engine import Engine

@@ -29,27 +29,27 @@ from patchclamp.v1 import (
     models_pb2_grpc,
 )
 
-from patchclamp_service.analysis_jobs import AnalysisJobs
+from patchclamp_service.analyses.analysis_jobs import AnalysisJobs
+from patchclamp_service.analyses.evaluation_jobs import EvaluationJobs
+from patchclamp_service.analyses.live_text import LiveTexts
+from patchclamp_service.analyses.probe_jobs import ProbeJobs
+from patchclamp_service.analyses.ranking_jobs import RankingJobs
+from patchclamp_service.analyses.redundancy_jobs import RedundancyJobs
+from patchclamp_service.analyses.word_queries import WordQueries
 from patchclamp_service.engine.pace import Pace
-from patchclamp_service.evaluation_jobs import EvaluationJobs
 from patchclamp_service.interceptors import Front
 from patchclamp_service.library import Library
-from patchclamp_service.live_text import LiveTexts
 from patchclamp_service.metrics import Metrics
-from patchclamp_service.probe_jobs import ProbeJobs
-from patchclamp_service.ranking_jobs import RankingJobs
-from patchclamp_service.redundancy_jobs import RedundancyJobs
+from patchclamp_service.registry import Registry, State
 from patchclamp_service.servicers.activations import ActivationServicer
 from patchclamp_service.servicers.analysis import AnalysisServicer
 from patchclamp_service.servicers.corpora import CorpusServicer
-from patchclamp_service.servicers.edits import Edits
 from patchclamp_service.servicers.inference import InferenceServicer
 from patchclamp_service.servicers.models import ModelServicer
 from patchclamp_service.servicers.operations import OperationsServicer
-from patchclamp_service.servicers.registry import Registry, State
 from patchclamp_service.servicers.set_creation import SetCreation
 from patchclamp_service.settings import Settings, split_address
-from patchclamp_service.word_queries import WordQueries
+from patchclamp_service.wire.edits import Edits
 
 __all__ = ["Server", "assemble", "serve"]
 

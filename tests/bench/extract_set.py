@@ -24,11 +24,11 @@ import psutil
 from patchclamp import AsyncClient, CorpusSource
 from patchclamp_analysis.corpora.corpus import Sentence, write_corpus
 from patchclamp_analysis.sets.activation_sets import ActivationSet
+from patchclamp_service.activations.extraction import Extracted, extract_corpus
+from patchclamp_service.activations.extraction_spec import ExtractionSpec
 from patchclamp_service.engine.engine import Engine
 from patchclamp_service.engine.model import ModelSpec, load_model
 from patchclamp_service.engine.sites import build_site_map
-from patchclamp_service.extraction import Extracted, extract_corpus
-from patchclamp_service.extraction_spec import ExtractionSpec
 from patchclamp_service.native_libraries import prepare_environment
 
 from tests.bench.extract import bare_batches, sentences

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from patchclamp_service.database import Database
+from patchclamp_service.store.database import Database
 
 from tests.service.postgres import Postgres, postgres
 

@@ -16,8 +16,8 @@ from patchclamp.v1 import corpora_pb2 as v1
 from patchclamp.v1 import corpora_pb2_grpc
 from patchclamp_service.library import Library
 from patchclamp_service.metrics import Metrics
+from patchclamp_service.registry import Registry
 from patchclamp_service.server import assemble
-from patchclamp_service.servicers.registry import Registry
 from patchclamp_service.settings import load_settings
 
 from tests.service.work import METHOD, Work

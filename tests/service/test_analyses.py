@@ -13,7 +13,8 @@ from patchclamp.v1 import activations_pb2 as activations
 from patchclamp.v1 import analysis_pb2 as v1
 from patchclamp_analysis.data import Data
 from patchclamp_analysis.results import Ranking
-from patchclamp_service import analysis_checks, analysis_plans
+from patchclamp_service.analyses import checks as analysis_checks
+from patchclamp_service.analyses import plans as analysis_plans
 
 from tests.service.examiner import (
     LLAMA,

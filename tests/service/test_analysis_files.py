@@ -19,7 +19,7 @@ from patchclamp.v1 import analysis_pb2 as v1
 from patchclamp.v1 import corpora_pb2
 from patchclamp_analysis.data import Data
 from patchclamp_analysis.tables import Tables
-from patchclamp_service import analyses
+from patchclamp_service.analyses import analyses
 
 from tests.service.examiner import (
     LLAMA,

@@ -14,10 +14,10 @@ from patchclamp.v1 import intervention_pb2 as v1
 from patchclamp.v1.common_pb2 import BFLOAT16, FLOAT16, FLOAT32, INT64, Neurons, Tensor
 from patchclamp_service.engine import requests as engine
 from patchclamp_service.engine.errors import InvalidRequest, NotFound, PatchclampError
-from patchclamp_service.servicers.activations import extract_request, extract_responses
 from patchclamp_service.servicers.inference import generate_request, generate_response, score_response
-from patchclamp_service.servicers.interventions import interventions, refuse_sets
-from patchclamp_service.servicers.tensors import tensor
+from patchclamp_service.wire.extraction import extract_request, extract_responses
+from patchclamp_service.wire.interventions import interventions, refuse_sets
+from patchclamp_service.wire.tensors import tensor
 
 SITE = "layers.0.neurons"
 RECEIPT = engine.Receipt("d1", (engine.AppliedEdit(3, 2),))

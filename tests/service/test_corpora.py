@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from patchclamp.v1 import corpora_pb2 as v1
-from patchclamp_service.staging import held, staging, sweep
+from patchclamp_service.store.staging import held, staging, sweep
 from sqlalchemy import Connection
 
 from tests.service.corpus_server import (

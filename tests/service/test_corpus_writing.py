@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from patchclamp_analysis.corpora.corpus import Corpus, Sentence
-from patchclamp_service.corpus_writing import CorpusWriter
+from patchclamp_service.corpora.writing import CorpusWriter
 
 SMALL, MIDDLING, LARGE = 1000, 10 << 20, 1 << 30
 

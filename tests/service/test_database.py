@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from patchclamp_service.database import Database, insert_if_absent
 from patchclamp_service.engine.errors import Exhausted, NotReady
 from patchclamp_service.settings import BadSetting
-from patchclamp_service.tables import resources
+from patchclamp_service.store.database import Database, insert_if_absent
+from patchclamp_service.store.tables import resources
 from sqlalchemy import Connection, func, select, text
 
 from tests.service.postgres import Postgres, postgres

@@ -17,7 +17,10 @@ from patchclamp_analysis.corpora.corpus import Corpus, Sentence, write_corpus
 from patchclamp_analysis.errors import BadData
 from patchclamp_analysis.sets.activation_sets import ActivationSet
 from patchclamp_analysis.sets.row_selection import RowFilter, RowSelection, Unit
-from patchclamp_service.chunks import cut
+from patchclamp_service.activations.chunks import cut
+from patchclamp_service.activations.extraction import Extracted, discard, extract_corpus
+from patchclamp_service.activations.extraction_spec import ExtractionSpec
+from patchclamp_service.activations.row_plan import PlannedSentence
 from patchclamp_service.engine.errors import InvalidRequest, PatchclampError
 from patchclamp_service.engine.requests import (
     Add,
@@ -33,9 +36,6 @@ from patchclamp_service.engine.requests import (
     Sentences,
     TextPair,
 )
-from patchclamp_service.extraction import Extracted, discard, extract_corpus
-from patchclamp_service.extraction_spec import ExtractionSpec
-from patchclamp_service.row_plan import PlannedSentence
 
 from tests.service.engine.conftest import Bench, make_bench
 from tests.tiny import tiny_model

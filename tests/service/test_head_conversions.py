@@ -10,14 +10,14 @@ from patchclamp.v1 import inference_pb2 as inference_v1
 from patchclamp.v1 import models_pb2 as models_v1
 from patchclamp_service.engine import requests as engine
 from patchclamp_service.engine.errors import EngineFailure, InvalidRequest
-from patchclamp_service.servicers.heads import (
+from patchclamp_service.servicers.models import summary
+from patchclamp_service.wire.heads import (
     classify_request,
     classify_response,
     fill_mask_request,
     fill_mask_response,
     sentences,
 )
-from patchclamp_service.servicers.models import summary
 
 RECEIPT = engine.Receipt("d1", (engine.AppliedEdit(3, 2),))
 EDIT = (engine.Intervention("embeddings", engine.Ablate()),)

@@ -13,10 +13,10 @@ from google.longrunning import operations_pb2
 from google.rpc import code_pb2
 from patchclamp.v1.common_pb2 import Neurons
 from patchclamp_analysis.errors import BadData
-from patchclamp_service.database import Database
 from patchclamp_service.engine import errors
-from patchclamp_service.jobs import Jobs
-from patchclamp_service.resources import Resource, Resources
+from patchclamp_service.jobs.jobs import Jobs
+from patchclamp_service.store.database import Database
+from patchclamp_service.store.resources import Resource, Resources
 
 from tests.service.work import METHOD, Work, killed, metadata, reason, response, soon
 
@@ -190,7 +190,7 @@ async def test_reading_and_deleting_at_once(jobs: Jobs, database: Database) -> N
 
 
 async def test_too_many(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("patchclamp_service.operation_records._MOST_LIVE", 2)
+    monkeypatch.setattr("patchclamp_service.jobs.records._MOST_LIVE", 2)
     for i in range(2):
         await start(jobs, f"things/{i}")
     with pytest.raises(errors.Exhausted) as caught:

@@ -15,9 +15,9 @@ import pytest
 import pytest_asyncio
 from google.rpc import code_pb2
 from patchclamp.v1.common_pb2 import Neurons
-from patchclamp_service.database import Database
 from patchclamp_service.engine import errors
-from patchclamp_service.jobs import Jobs
+from patchclamp_service.jobs.jobs import Jobs
+from patchclamp_service.store.database import Database
 
 from tests.service.conftest import OpenDatabase
 from tests.service.postgres import postgres

@@ -13,11 +13,11 @@ from patchclamp_analysis.errors import AnalysisError, BadData
 from patchclamp_analysis.extraction.extractors import Extraction, Extractor, ModelChoice, find_extractor
 from patchclamp_analysis.sets.activation_sets import ActivationSet
 from patchclamp_analysis.sets.row_selection import RowFilter
+from patchclamp_service.activations.extraction import extract_corpus
+from patchclamp_service.activations.extraction_spec import ExtractionSpec
 from patchclamp_service.engine.engine import Engine
 from patchclamp_service.engine.model import ModelSpec, load_model
 from patchclamp_service.engine.sites import build_site_map
-from patchclamp_service.extraction import extract_corpus
-from patchclamp_service.extraction_spec import ExtractionSpec
 from patchclamp_service.offline import open_extractor
 
 from tests.tiny import save_tiny

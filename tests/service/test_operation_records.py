@@ -12,10 +12,10 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
-from patchclamp_service import operation_records as records
-from patchclamp_service.database import Database
-from patchclamp_service.operation_records import Holder, NewOperation, Record, State
-from patchclamp_service.tables import operations
+from patchclamp_service.jobs import records
+from patchclamp_service.jobs.records import Holder, NewOperation, Record, State
+from patchclamp_service.store.database import Database
+from patchclamp_service.store.tables import operations
 from sqlalchemy import select, update
 
 from tests.service.conftest import OpenDatabase

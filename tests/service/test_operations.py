@@ -14,11 +14,11 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from patchclamp.v1.common_pb2 import Neurons
-from patchclamp_service.database import Database
 from patchclamp_service.interceptors import Front
-from patchclamp_service.jobs import Jobs
+from patchclamp_service.jobs.jobs import Jobs
 from patchclamp_service.metrics import Metrics
 from patchclamp_service.servicers.operations import OperationsServicer
+from patchclamp_service.store.database import Database
 
 from tests.service.work import METHOD, Work, response, soon
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from patchclamp_analysis.errors import Cancelled
-from patchclamp_service.own_thread import OwnThread
+from patchclamp_service.jobs.own_thread import OwnThread
 
 
 async def test_who_waits_is_cancelled_at_once_and_nothing_is_logged() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from patchclamp_service.progress import JobContext
+from patchclamp_service.jobs.progress import JobContext
 
 
 class Clock:

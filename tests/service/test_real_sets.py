@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from patchclamp_analysis.sets.activation_sets import ActivationSet
+from patchclamp_service.activations.extraction import extract_corpus
+from patchclamp_service.activations.extraction_spec import ExtractionSpec
 from patchclamp_service.engine.engine import Engine
 from patchclamp_service.engine.model import ModelSpec, load_model
 from patchclamp_service.engine.sites import build_site_map
-from patchclamp_service.extraction import extract_corpus
-from patchclamp_service.extraction_spec import ExtractionSpec
 
 from tests.service.reference import SITES, differences, ud_ewt
 from tests.tiny import CACHE

@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from patchclamp_service.database import Database
 from patchclamp_service.engine.errors import AlreadyExists, InvalidRequest, NotFound
-from patchclamp_service.pages import last_seen, page_token
-from patchclamp_service.resources import Resource, Resources, checked_name, resource_id
+from patchclamp_service.store.database import Database
+from patchclamp_service.store.pages import last_seen, page_token
+from patchclamp_service.store.resources import Resource, Resources, checked_name, resource_id
 
 WHEN = datetime(2026, 11, 21, 12, 30, 0, 123457, tzinfo=UTC)
 

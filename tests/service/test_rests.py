@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from patchclamp_analysis.corpora.corpus import Corpus, Sentence, write_corpus
 from patchclamp_analysis.sets.row_selection import RowFilter
+from patchclamp_service.activations.extraction import Report, extract_corpus
+from patchclamp_service.activations.extraction_spec import ExtractionSpec
 from patchclamp_service.engine.engine import Engine
 from patchclamp_service.engine.pace import Pace
 from patchclamp_service.engine.requests import Limits, Pooling
 from patchclamp_service.engine.sites import build_site_map
-from patchclamp_service.extraction import Report, extract_corpus
-from patchclamp_service.extraction_spec import ExtractionSpec
-from patchclamp_service.rests import Rests
+from patchclamp_service.jobs.rests import Rests
 
 from tests.tiny import tiny_model
 

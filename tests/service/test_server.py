@@ -27,13 +27,13 @@ from patchclamp.v1 import inference_pb2 as inference
 from patchclamp.v1 import intervention_pb2 as v1
 from patchclamp.v1 import models_pb2 as models
 from patchclamp.v1.common_pb2 import Neurons
-from patchclamp_service.database import Database
-from patchclamp_service.jobs import Jobs
+from patchclamp_service.jobs.jobs import Jobs
 from patchclamp_service.library import Library
 from patchclamp_service.metrics import Metrics
+from patchclamp_service.registry import Registry, State
 from patchclamp_service.server import SERVICES, Server, assemble, serve
-from patchclamp_service.servicers.registry import Registry, State
 from patchclamp_service.settings import Settings, load_settings
+from patchclamp_service.store.database import Database
 
 from tests.service.work import metadata
 from tests.tiny import save_tiny

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from patchclamp.v1 import analysis_pb2
 from patchclamp_analysis.tables import Tables
+from patchclamp_service.analyses.table_messages import described, first_rows, write_csv
 from patchclamp_service.engine.errors import DigestMismatch, NotFound
-from patchclamp_service.table_messages import described, first_rows, write_csv
 
 MOST = 2 << 20
 

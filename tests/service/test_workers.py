@@ -17,9 +17,9 @@ import psutil
 import pytest
 from patchclamp_analysis.errors import AnalysisError, BadData
 from patchclamp_service.engine.errors import Exhausted, InvalidRequest
-from patchclamp_service.progress import JobContext
-from patchclamp_service.worker_process import Report
-from patchclamp_service.workers import WorkerFailed, Workers
+from patchclamp_service.jobs.progress import JobContext
+from patchclamp_service.jobs.worker_process import Report
+from patchclamp_service.jobs.workers import WorkerFailed, Workers
 
 from tests.service.work import soon
 

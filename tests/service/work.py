@@ -12,9 +12,9 @@ from google.longrunning import operations_pb2
 from google.rpc import error_details_pb2
 from patchclamp.v1.common_pb2 import Neurons, OperationMetadata
 from patchclamp_service import logs
-from patchclamp_service.database import Database
-from patchclamp_service.jobs import JobContext, Jobs
-from patchclamp_service.tables import operations
+from patchclamp_service.jobs.jobs import JobContext, Jobs
+from patchclamp_service.store.database import Database
+from patchclamp_service.store.tables import operations
 from sqlalchemy import update
 
 __all__ = ["METHOD", "Work", "killed", "metadata", "reason", "response", "soon"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -11,16 +11,14 @@ from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 from patchclamp.v1 import activations_pb2, activations_pb2_grpc
 
-from patchclamp_service.activation_sets import ActivationSets
-from patchclamp_service.engine.errors import EngineFailure, InvalidRequest
-from patchclamp_service.engine.requests import Event, ExtractRequest, Intervention, Pooling, SentenceActivations
-from patchclamp_service.servicers.edits import Edits
-from patchclamp_service.servicers.heads import sentences
-from patchclamp_service.servicers.interventions import applied, refuse_sets
-from patchclamp_service.servicers.registry import Registry
-from patchclamp_service.servicers.set_creation import POOLINGS, SetCreation
-from patchclamp_service.servicers.tensors import captured_sites, dtype_name, tensor
-from patchclamp_service.set_labels import found_label, found_site, picked
+from patchclamp_service.activations.activation_sets import ActivationSets
+from patchclamp_service.activations.set_labels import found_label, found_site, picked
+from patchclamp_service.registry import Registry
+from patchclamp_service.servicers.set_creation import SetCreation
+from patchclamp_service.wire.edits import Edits
+from patchclamp_service.wire.extraction import extract_request, extract_responses
+from patchclamp_service.wire.interventions import refuse_sets
+from patchclamp_service.wire.tensors import tensor
 
 __all__ = ["ActivationServicer"]
 
@@ -98,60 +96,3 @@ class ActivationServicer(activations_pb2_grpc.ActivationServiceServicer):
         return activations_pb2.ActivationStatistics(
             count=found.count, mean=parts[0], variance=parts[1], min=parts[2], max=parts[3]
         )
-
-
-def extract_request(
-    request: activations_pb2.ExtractActivationsRequest, interventions: tuple[Intervention, ...] = ()
-) -> ExtractRequest:
-    """What the engine takes."""
-    given = sentences(request.sentences)
-    return ExtractRequest(
-        sentences=given,
-        sites=tuple(request.sites),
-        pooling=_pooling(request.aggregation, words=isinstance(given[0], tuple)),
-        dtype=dtype_name(request.dtype, "dtype"),
-        interventions=interventions,
-        include_special_tokens=request.include_special_tokens,
-        targets=_targets(request.sentences, words=isinstance(given[0], tuple)),
-    )
-
-
-def _pooling(aggregation: activations_pb2.Aggregation.ValueType, *, words: bool) -> Pooling:
-    pooling = POOLINGS.get(aggregation, Pooling.AVERAGE if words else Pooling.NONE)
-    if not words and pooling in (Pooling.FIRST, Pooling.LAST, Pooling.AVERAGE):
-        text = f"aggregation: {pooling.name} is over the subwords of a word; give the sentences as words"
-        raise InvalidRequest(text, reason="AGGREGATION_NEEDS_WORDS", field="aggregation")
-    return pooling
-
-
-def _targets(
-    messages: Sequence[activations_pb2.Sentence], *, words: bool
-) -> tuple[str, ...] | tuple[tuple[str, ...], ...]:
-    if not any(message.target for message in messages):
-        return ()
-    if words:
-        return tuple(tuple(message.target.split()) for message in messages)
-    return tuple(message.target for message in messages)
-
-
-def extract_responses(
-    event: Event, model_digest: str, chunk_bytes: int
-) -> Iterator[activations_pb2.ExtractActivationsResponse]:
-    """The messages of one sentence: tokens on the first, the receipt on the very last of the request."""
-    if not isinstance(event, SentenceActivations):
-        raise EngineFailure(f"a {type(event).__name__} among the sentences of an extraction")
-    rows = max(len(values) for values in event.captured.values())
-    step = max(1, chunk_bytes // sum(values.shape[1] * values.itemsize for values in event.captured.values()))
-    for start in range(0, max(1, rows), step):
-        message = activations_pb2.ExtractActivationsResponse(sentence=event.sentence, row_offset=start)
-        # The sites of an encoder and of a decoder have different rows.
-        left = {site: values for site, values in event.captured.items() if start == 0 or start < len(values)}
-        message.captured.extend(captured_sites({site: v[start : start + step] for site, v in left.items()}))
-        if start == 0:
-            message.tokens.extend(event.tokens)
-            message.masked.extend(event.masked)
-            message.target_tokens.extend(event.target_tokens)
-            message.target_masked.extend(event.target_masked)
-        if event.receipt is not None and start + step >= rows:
-            message.applied.CopyFrom(applied(event.receipt, model_digest))
-        yield message

@@ -12,20 +12,20 @@ from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 from patchclamp.v1 import activations_pb2, analysis_pb2, analysis_pb2_grpc
 
-from patchclamp_service.analyses import Analyses
-from patchclamp_service.analysis_exports import export as export_analysis
-from patchclamp_service.analysis_jobs import AnalysisJobs
-from patchclamp_service.analysis_messages import listed_methods
-from patchclamp_service.evaluation_jobs import EvaluationJobs
-from patchclamp_service.probe_jobs import ProbeJobs
-from patchclamp_service.ranking_comparison import agreement
-from patchclamp_service.ranking_exports import export
-from patchclamp_service.ranking_jobs import RankingJobs
-from patchclamp_service.rankings import Rankings
-from patchclamp_service.redundancy_jobs import RedundancyJobs
-from patchclamp_service.result_files import ResultFiles
-from patchclamp_service.servicers.tensors import tensor
-from patchclamp_service.word_queries import WordQueries
+from patchclamp_service.analyses.analyses import Analyses
+from patchclamp_service.analyses.analysis_exports import export as export_analysis
+from patchclamp_service.analyses.analysis_jobs import AnalysisJobs
+from patchclamp_service.analyses.evaluation_jobs import EvaluationJobs
+from patchclamp_service.analyses.messages import listed_methods
+from patchclamp_service.analyses.probe_jobs import ProbeJobs
+from patchclamp_service.analyses.ranking_comparison import agreement
+from patchclamp_service.analyses.ranking_exports import export
+from patchclamp_service.analyses.ranking_jobs import RankingJobs
+from patchclamp_service.analyses.rankings import Rankings
+from patchclamp_service.analyses.redundancy_jobs import RedundancyJobs
+from patchclamp_service.analyses.word_queries import WordQueries
+from patchclamp_service.store.result_files import ResultFiles
+from patchclamp_service.wire.tensors import tensor
 
 __all__ = ["AnalysisServicer"]
 

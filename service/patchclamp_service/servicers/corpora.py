@@ -13,9 +13,9 @@ from google.protobuf.message import Message
 from patchclamp.v1 import corpora_pb2, corpora_pb2_grpc
 from patchclamp_analysis.errors import BadData
 
-from patchclamp_service.corpora import Corpora, NewCorpus
-from patchclamp_service.corpus_messages import annotated, sampled
-from patchclamp_service.corpus_uploads import CorpusUploads
+from patchclamp_service.corpora.corpora import Corpora, NewCorpus
+from patchclamp_service.corpora.messages import annotated, sampled
+from patchclamp_service.corpora.uploads import CorpusUploads
 from patchclamp_service.engine.errors import InvalidRequest
 
 __all__ = ["CorpusServicer"]

@@ -25,16 +25,16 @@ from patchclamp_service.engine.requests import (
     ScoreResult,
     Token,
 )
-from patchclamp_service.servicers.edits import Edits
-from patchclamp_service.servicers.heads import (
+from patchclamp_service.registry import Registry
+from patchclamp_service.wire.edits import Edits
+from patchclamp_service.wire.heads import (
     classify_request,
     classify_response,
     fill_mask_request,
     fill_mask_response,
 )
-from patchclamp_service.servicers.interventions import applied, refuse_sets
-from patchclamp_service.servicers.registry import Registry
-from patchclamp_service.servicers.tensors import captured_sites, dtype_name
+from patchclamp_service.wire.interventions import applied, refuse_sets
+from patchclamp_service.wire.tensors import captured_sites, dtype_name
 
 __all__ = ["InferenceServicer"]
 

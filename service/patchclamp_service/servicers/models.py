@@ -8,8 +8,8 @@ import grpc
 from patchclamp.v1 import models_pb2, models_pb2_grpc
 
 from patchclamp_service.engine.requests import Head, Limits, ModelInfo, ModelKind
-from patchclamp_service.pages import last_seen, page_token
-from patchclamp_service.servicers.registry import Registry
+from patchclamp_service.registry import Registry
+from patchclamp_service.store.pages import last_seen, page_token
 
 __all__ = ["ModelServicer"]
 

@@ -9,7 +9,7 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf import empty_pb2
 
 from patchclamp_service.engine.errors import InvalidRequest
-from patchclamp_service.jobs import Jobs
+from patchclamp_service.jobs.jobs import Jobs
 
 __all__ = ["OperationsServicer"]
 

@@ -13,32 +13,21 @@ from patchclamp.v1 import activations_pb2, corpora_pb2
 from patchclamp_analysis.corpora.corpus import Level
 from patchclamp_analysis.sets.row_selection import RowFilter
 
-from patchclamp_service.activation_sets import COLLECTION, ActivationSets
-from patchclamp_service.corpora import Corpora
+from patchclamp_service.activations.activation_sets import COLLECTION, ActivationSets
+from patchclamp_service.activations.extraction import Extracted, extract
+from patchclamp_service.activations.extraction_spec import ExtractionSpec, Reading, prepare
+from patchclamp_service.corpora.corpora import Corpora
 from patchclamp_service.engine.errors import Exhausted
-from patchclamp_service.engine.requests import Pooling
-from patchclamp_service.extraction import Extracted, extract
-from patchclamp_service.extraction_spec import ExtractionSpec, Reading, prepare
-from patchclamp_service.jobs import JobContext, Jobs
-from patchclamp_service.resources import resource_id
-from patchclamp_service.servicers.edits import Edits
-from patchclamp_service.servicers.interventions import applied, refuse_sets
-from patchclamp_service.servicers.registry import Registry
-from patchclamp_service.servicers.tensors import dtype_name, dtype_value
+from patchclamp_service.jobs.jobs import JobContext, Jobs
+from patchclamp_service.registry import Registry
+from patchclamp_service.store.resources import resource_id
+from patchclamp_service.wire.edits import Edits
+from patchclamp_service.wire.extraction import AGGREGATIONS, POOLINGS
+from patchclamp_service.wire.interventions import applied, refuse_sets
+from patchclamp_service.wire.tensors import dtype_name, dtype_value
 
-__all__ = ["AGGREGATIONS", "POOLINGS", "SetCreation"]
+__all__ = ["SetCreation"]
 
-POOLINGS: dict[activations_pb2.Aggregation.ValueType, Pooling] = {
-    activations_pb2.NONE: Pooling.NONE,
-    activations_pb2.FIRST: Pooling.FIRST,
-    activations_pb2.LAST: Pooling.LAST,
-    activations_pb2.AVERAGE: Pooling.AVERAGE,
-    activations_pb2.SENTENCE_FIRST: Pooling.SENTENCE_FIRST,
-    activations_pb2.SENTENCE_LAST: Pooling.SENTENCE_LAST,
-    activations_pb2.SENTENCE_AVERAGE: Pooling.SENTENCE_AVERAGE,
-    activations_pb2.SENTENCE_MAX: Pooling.SENTENCE_MAX,
-}
-AGGREGATIONS = {pooling: aggregation for aggregation, pooling in POOLINGS.items()}
 _LEVELS = {Level.WORD: corpora_pb2.LABEL_LEVEL_WORD, Level.SENTENCE: corpora_pb2.LABEL_LEVEL_SENTENCE}
 _METHOD = "CreateActivationSet"
 

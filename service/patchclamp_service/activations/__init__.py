@@ -1,0 +1,1 @@
+"""Activation sets: a corpus run through a model into a file."""

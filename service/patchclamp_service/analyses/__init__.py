@@ -1,0 +1,1 @@
+"""Rankings, probes and analyses: what methods make of activation sets and texts."""

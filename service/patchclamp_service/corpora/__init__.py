@@ -1,0 +1,1 @@
+"""Corpora: uploads, annotation, what is kept of them."""

@@ -1,0 +1,1 @@
+"""Long-running operations, and the processes and threads that work on them."""

@@ -1,0 +1,1 @@
+"""What the server keeps: the database, resources in it, and their files in the data directory."""
