@@ -159,7 +159,7 @@ async def test_progress_is_told(client: Client) -> None:
     assert operation.metadata.Unpack(metadata)
     assert (metadata.method, metadata.attempt) == ("CreateActivationSet", 1)
     assert metadata.target.startswith("activationSets/")
-    assert metadata.stage in ("extracting", "statistics")
+    assert metadata.stage in ("extracting", "statistics", "digest")
 
 
 async def test_the_same_request_id_is_the_same_operation(client: Client) -> None:

@@ -31,11 +31,12 @@ def _top(comparison: Comparison) -> str:
     best = max(shares, key=shares.__getitem__)
     enough = [f"`{name}`" for name, share in shares.items() if share >= 0.97]
     random = first.score("accuracy", "random", count).mean / first.oracle.mean
-    verdict = f"reached by {', '.join(enough)}" if enough else "not reached"
+    worse = [f"`{name}`" for name, share in shares.items() if share <= random]
     return (
-        f"*≥ 97 % of the performance with ≤ 10 % of the neurons*: {verdict}. Best is `{best}`, "
-        f"{100 * shares[best]:.1f} % of the oracle with {count:,} neurons ({100 * count / first.neurons:.1f} %); "
-        f"random ones have {100 * random:.1f} %."
+        f"*≥ 97 % of the performance with ≤ 10 % of the neurons*: {', '.join(enough) or 'not reached'}. Best is "
+        f"`{best}`, {100 * shares[best]:.1f} % of the oracle with {count:,} neurons "
+        f"({100 * count / first.neurons:.1f} %). Random ones have {100 * random:.1f} %; no better are "
+        f"{', '.join(worse) or 'none'}."
     )
 
 

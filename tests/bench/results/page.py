@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -110,8 +111,11 @@ def _settings(found: Measured) -> str:
     """Every hyper-parameter that is not the default."""
     texts = []
     for name, parameters in found.settings.items():
-        default = asdict(RANKING_METHODS[name]())
-        changed = [f"{key} = {value:g}" for key, value in parameters.items() if value != default[key]]
+        default = json.loads(json.dumps(asdict(RANKING_METHODS[name]())))
+        # A stored ranking has lists for tuples, too.
+        changed = [
+            f"{key} = {value}" for key, value in parameters.items() if json.loads(json.dumps(value)) != default[key]
+        ]
         if changed and name != "linear_probe":
             texts.append(f"`{name}` {', '.join(changed)}")
     shares = [f"`{name}` by {100 * share:.0f} % of the training sentences" for name, share in found.plan.shares.items()]
