@@ -30,7 +30,7 @@ mount --bind "$root" "$root"
 mount -o remount,bind,ro "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
-mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+mount -t tmpfs -o mode=1777,size=256m tmpfs "$root/tmp"
 mount -t tmpfs -o "uid=${user%%:*},gid=${user##*:},mode=700" tmpfs "$root/var/lib/patchclamp"
 log=$(dirname "$image")/service.log
 
@@ -71,22 +71,28 @@ if ! "${in_image[@]}" "${health[@]:1}"; then
 fi
 echo "   healthy, asked in $(since "$began")"
 
-# generate ARGUMENT…: the command of the image itself, its answer and its time.
-generate() {
+# ask ARGUMENT…: the command of the image itself, its answer and its time.
+ask() {
   local began
   began=$(now)
-  echo "   \$ patchclamp generate ${*@Q}"
-  if ! "${in_image[@]}" patchclamp generate "$@" --max-new-tokens 24 --target 127.0.0.1:8470 > "$log.answer" 2> "$log.error"; then
+  echo "   \$ patchclamp ${*@Q}"
+  if ! "${in_image[@]}" patchclamp "$@" --target 127.0.0.1:8470 > "$log.answer" 2> "$log.error"; then
     show "$log.error"
     show "$log"
     exit 1
   fi
-  sed 's/^/   > /' "$log.answer"
+  head -n 5 "$log.answer" | sed 's/^/   > /'
   echo "   answered in $(since "$began"), the command's own start included"
 }
 
-generate "$prompt"
-generate "$prompt" --edit 'scale layers.10.neurons[0:512] -3'
+ask generate "$prompt" --max-new-tokens 24
+ask generate "$prompt" --max-new-tokens 24 --edit 'scale layers.10.neurons[0:512] -3'
+printf 'The\tDET\nnurse\tNOUN\nsaid\tVERB\n\nShe\tPRON\nwas\tVERB\nlate\tADJ\n\n%.0s' {1..20} > "$root/tmp/words.tsv"
+ask corpora upload /tmp/words.tsv --id words --column upos=2
+ask activations create corpora/words --model minilm-l6 --site 'layers.*.residual' --id words
+ask rank activationSets/words --method linear_probe --id words
+ask rankings export rankings/words --output /tmp/words.csv
+ask analyze activationSets/words --method top_words --ranking rankings/words --top 3
 "${in_image[@]}" python -c '
 import urllib.request
 lines = urllib.request.urlopen("http://127.0.0.1:9464/metrics").read().decode().splitlines()

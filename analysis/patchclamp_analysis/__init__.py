@@ -11,19 +11,30 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .corpora.corpus import Corpus
     from .data import Data
-    from .evaluation import compare_rankings, evaluate_ranking
+    from .evaluation import Evaluation, compare_rankings, evaluate_ranking
     from .methods import METHODS
     from .progress import Progress
     from .results import Ranking
     from .sets.activation_sets import ActivationSet
 
-__all__ = ["METHODS", "ActivationSet", "Corpus", "Data", "Progress", "Ranking", "compare_rankings", "evaluate_ranking"]
+__all__ = [
+    "METHODS",
+    "ActivationSet",
+    "Corpus",
+    "Data",
+    "Evaluation",
+    "Progress",
+    "Ranking",
+    "compare_rankings",
+    "evaluate_ranking",
+]
 
 _HOMES = {
     "METHODS": "methods",
     "ActivationSet": "sets.activation_sets",
     "Corpus": "corpora.corpus",
     "Data": "data",
+    "Evaluation": "evaluation",
     "Progress": "progress",
     "Ranking": "results",
     "compare_rankings": "evaluation",
@@ -38,4 +49,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

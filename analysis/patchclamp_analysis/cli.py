@@ -23,8 +23,11 @@ def main(arguments: list[str] | None = None) -> int:
         app(arguments, prog_name="patchclamp-analysis")
     except SystemExit as stopped:
         return stopped.code if isinstance(stopped.code, int) else 0
-    except (AnalysisError, OSError, ImportError) as error:
+    except (AnalysisError, ImportError) as error:
         return _complain(str(error))
+    except OSError as error:
+        what = error.strerror or str(error)
+        return _complain(f"{error.filename}: {what}" if error.filename else what)
     return 0
 
 

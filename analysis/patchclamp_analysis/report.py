@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from .evaluation.reports import Comparison, RankingEvaluation
+from .evaluation.reports import Comparison
 from .plots import Plot, comparison_plots, image, ranking_plots, table_plots
 from .results import Ranking
 from .tables import Tables
@@ -19,6 +19,12 @@ __all__ = ["html_report", "ranking_report", "tables_report"]
 
 _MOST_ROWS = 100
 _BEST = 30
+_MEASURES = (
+    "accuracy: of a probe of these neurons alone. kept, removed: of the probe of all neurons when only these are left, "
+    "or when these are taken away. selectivity: accuracy less that on a control task. information: what the neurons "
+    "tell about the class, as a part of its entropy. code_length: bits a row; compression: how many times shorter that "
+    "is than the uniform code. average_overlap, neuron_vote: agreement with the other methods. Means over seeds."
+)
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums; display: block; overflow-x: auto }
@@ -44,8 +50,8 @@ def html_report(comparison: Comparison, *, title: str = "", run: Mapping[str, st
         parts.append(_picture(plot))
         if plot.name == "accuracy":
             parts.append(_table(_accuracies(comparison)))
-    parts += ["<h2>All figures</h2>", _table(comparison.to_pandas())]
-    parts += [_spread(evaluation) for evaluation in comparison.evaluations if evaluation.spread]
+    parts += ["<h2>All figures</h2>", f"<p>{escape(_MEASURES)}</p>", _table(comparison.to_pandas())]
+    parts.append(_spreads({each.method: each.spread for each in comparison.evaluations if each.spread}))
     return _page(title or f"Neurons for {first.label}", parts, comparison.all_notes)
 
 
@@ -83,12 +89,14 @@ def _page(title: str, parts: Iterable[str], notes: Sequence[str]) -> str:
 
 
 def _parameters(values: Mapping[str, object]) -> dict[str, str]:
-    shown = ", ".join(f"{name} = {_value(value)}" for name, value in values.items())
+    shown = ", ".join(f"{name} = {_value(value)}" for name, value in values.items() if value != "")
     return {"parameters": shown} if shown else {}
 
 
 def _value(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, list | tuple):
+        return " ".join(map(_value, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _run(about: Mapping[str, str], run: Mapping[str, str] | None) -> str:
@@ -144,7 +152,13 @@ def _picture(plot: Plot) -> str:
     return f'<h2>{heading}</h2>\n<img alt="{heading}" src="data:image/png;base64,{data}">'
 
 
-def _spread(evaluation: RankingEvaluation) -> str:
-    cells = "".join(f"<tr><td>{escape(name)}</td><td>{count}</td></tr>" for name, count in evaluation.spread.items())
-    heading = f"Neurons with half of what {escape(evaluation.method)} gives to each class"
-    return f"<h2>{heading}</h2><table>{cells}</table>"
+def _spreads(spreads: Mapping[str, Mapping[str, int]]) -> str:
+    """A row per class, a column per ranking that knows classes."""
+    import pandas as pd
+
+    if not spreads:
+        return ""
+    names = list(dict.fromkeys(name for spread in spreads.values() for name in spread))
+    columns = {method: [spread.get(name, 0) for name in names] for method, spread in spreads.items()}
+    frame = pd.DataFrame({"class": names, **columns})
+    return f"<h2>Neurons with half of what a ranking gives to each class</h2>{_table(frame)}"

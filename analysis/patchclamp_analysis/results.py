@@ -76,12 +76,12 @@ class Ranking:
         return np.argsort(-self.scores_of(name), kind="stable")
 
     def top(self, count: int, name: str = "") -> tuple[ScoredNeuron, ...]:
-        """The best neurons, best first, overall or for a class."""
-        return self._named(self.order(name)[:count], name)
+        """The best neurons, best first, overall or for a class; all of them if `count` is more. BadData below 0."""
+        return self._named(self.order(name)[: _counted(count)], name)
 
     def bottom(self, count: int, name: str = "") -> tuple[ScoredNeuron, ...]:
         """The worst neurons, worst first."""
-        return self._named(self.order(name)[::-1][:count], name)
+        return self._named(self.order(name)[::-1][: _counted(count)], name)
 
     def distribution(self, count: int, name: str = "") -> dict[str, int]:
         """How many of the best `count` neurons each site has."""
@@ -224,6 +224,12 @@ class Ranking:
             "class_names": self.classes,
             "notes": self.notes,
         }
+
+
+def _counted(count: int) -> int:
+    if count < 0:
+        raise BadData(f"{count} is no number of neurons: 0 or more", where="count")
+    return count
 
 
 def _scores(

@@ -33,7 +33,7 @@ __all__ = ["open_extractor"]
 
 @contextmanager
 def open_extractor(model: ModelChoice) -> Iterator[Extractor]:
-    """Loads a model and its engine; see `patchclamp_analysis.extractors.OpenExtractor`."""
+    """Loads a model and its engine; see `patchclamp_analysis.extraction.extractors.OpenExtractor`."""
     prepare_environment()
     with _plain_errors():
         engine = _started(model)
@@ -52,7 +52,7 @@ class _EngineExtractor:
     def extract(
         self, corpus: Corpus, wanted: Extraction, path: Path, report: Report, sentences: range | None = None
     ) -> Written | None:
-        """See `patchclamp_analysis.extractors.Extractor`."""
+        """See `patchclamp_analysis.extraction.extractors.Extractor`."""
         with _plain_errors():
             spec = _spec(wanted)
             try:

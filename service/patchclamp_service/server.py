@@ -87,7 +87,6 @@ class Server:
     health: Health
     registry: Registry
     library: Library
-    texts: LiveTexts
     address: str
 
     async def show(self, state: State) -> None:
@@ -114,7 +113,7 @@ def assemble(settings: Settings, registry: Registry, library: Library, metrics: 
     server = grpc.aio.server(interceptors=[front], options=_options(settings))
     models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(registry), server)
     edits = Edits(library.activation_sets)
-    texts = LiveTexts(registry, edits, library.folder / "texts")
+    texts = LiveTexts(registry, edits, library.scratch)
     creation = SetCreation(registry, library.corpora, library.activation_sets, library.jobs, edits)
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(InferenceServicer(registry, edits), server)
     activations_pb2_grpc.add_ActivationServiceServicer_to_server(
@@ -126,7 +125,7 @@ def assemble(settings: Settings, registry: Registry, library: Library, metrics: 
     health_servicer = Health()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    return Server(server, front, health_servicer, registry, library, texts, _bind(server, settings))
+    return Server(server, front, health_servicer, registry, library, _bind(server, settings))
 
 
 def _analysis(library: Library, texts: LiveTexts) -> AnalysisServicer:
@@ -142,6 +141,7 @@ def _analysis(library: Library, texts: LiveTexts) -> AnalysisServicer:
         AnalysisJobs(sets, rankings, analyses, texts, library.jobs, library.workers),
         EvaluationJobs(sets, rankings, analyses, library.jobs, library.workers),
         WordQueries(sets, texts, library.queries),
+        library.scratch,
     )
 
 
@@ -195,8 +195,7 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str, s
         try:
             await _load(settings, server.registry, metrics, stop)
             if not stop.is_set():
-                await library.corpora.sweep()
-                await server.texts.sweep()
+                await library.sweep()
                 # What is resumed begins once this task waits, and by then the registry serves.
                 await library.jobs.resume()
                 await server.show(State.SERVING)

@@ -105,7 +105,8 @@ class Settings(BaseSettings):
     metrics_listen: str = ""
     """Address of the Prometheus metrics, for example 127.0.0.1:9464; port 0 picks one; empty: off."""
     data_dir: Path = Path("~/.local/share/patchclamp")
-    """Where results are kept: corpora, activation sets, and the database unless --database names another."""
+    """Where results are kept: corpora, activation sets, what analyses make, and the database unless --database
+    names another."""
     database: Annotated[str, Field(repr=False)] = ""
     """PostgreSQL to use instead of SQLite: postgresql://USER@HOST/NAME. Servers that share one share the data_dir."""
     jobs_running: Positive = 2

@@ -48,6 +48,9 @@ def test_top_and_bottom():
     assert ranking().top(1, "noun") == (ScoredNeuron("b", 2, 4.0),)
     assert ranking().bottom(2) == (ScoredNeuron("b", 2, 0.0), ScoredNeuron("a", 0, 1.0))
     assert len(ranking().top(100)) == 5
+    for end in (ranking().top, ranking().bottom):
+        with pytest.raises(BadData, match="count: -1 is no number of neurons"):
+            end(-1)
 
 
 def test_distribution_over_sites():

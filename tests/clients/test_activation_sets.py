@@ -119,12 +119,14 @@ def test_a_filter_has_what_the_wire_has() -> None:
 
 async def test_get_list_and_delete(script: Script, half: Half) -> None:
     script.reply("GetActivationSet", WIRE)
+    script.reply("GetActivationSet", WIRE)
     page = activations_pb2.ListActivationSetsResponse(activation_sets=[WIRE], next_page_token="n")
     script.reply("ListActivationSets", page)
     script.reply("ListActivationSets", activations_pb2.ListActivationSetsResponse(activation_sets=[WIRE]))
     script.reply("DeleteActivationSet", empty_pb2.Empty())
     async with half.client(script.target) as client:
         found = await half.wait(client.activation_sets.get, "activationSets/a")
+        assert await half.wait(client.activation_sets.get, found) == found
         assert await half.wait(client.activation_sets.list) == (found, found)
         await half.wait(client.activation_sets.delete, found)
     assert isinstance(found, ActivationSet)
@@ -132,7 +134,7 @@ async def test_get_list_and_delete(script: Script, half: Half) -> None:
     assert found.filter == TokenFilter(layer="upos", labels=["N"], per_label=9, seed=1)
     assert (found.size_bytes, found.sha256, found.row_count, found.masked_count) == (99, "5a", 5, 1)
     assert found.layers == {"upos": LabelLayer("upos", LabelLevel.WORD, {}, 5)}
-    assert (script.requests[2].page_token, script.requests[3].name) == ("n", "activationSets/a")
+    assert (script.requests[3].page_token, script.requests[4].name) == ("n", "activationSets/a")
 
 
 def test_an_element_type_that_is_none_is_an_error() -> None:

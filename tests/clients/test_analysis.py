@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2, struct_pb2, text_format
@@ -112,7 +114,13 @@ async def test_rank_sends_what_it_is_given(script: Script, half: Half) -> None:
             "activationSets/a",
             method="linear_probe",
             label="upos",
-            parameters={"grid": (1, 2), "seed": 3, "compat": "neurox", "standardise": False},
+            parameters={
+                "grid": (1, 2),
+                "steps": np.arange(2),
+                "seed": np.int64(3),
+                "compat": "neurox",
+                "standardise": False,
+            },
             sites=["layers.*.mlp"],
             top=5,
             compare_with=["activationSets/b"],
@@ -125,7 +133,7 @@ async def test_rank_sends_what_it_is_given(script: Script, half: Half) -> None:
         ranking_id: "a" request_id: "r" compare_with: "activationSets/b"
     """
     expected = text_format.Parse(wire, v1.RankNeuronsRequest())
-    expected.parameters.update({"grid": [1, 2], "seed": 3, "compat": "neurox", "standardise": False})
+    expected.parameters.update({"grid": [1, 2], "steps": [0, 1], "seed": 3, "compat": "neurox", "standardise": False})
     assert script.requests == [expected]
     assert (ranking.name, ranking.parameters, ranking.notes) == ("rankings/a", {"seed": 1}, tuple(RANKING.notes))
     assert ranking.neurons[0] == ScoredNeuron("layers.1.mlp", 7, 3)
@@ -156,6 +164,27 @@ async def test_a_string_is_no_list(
     async with half.client(script.target) as client:
         with pytest.raises(TypeError, match=rf"{argument} is the string 'x'; give a list: \['x'\]"):
             await half.wait(getattr(client.analysis, method), "activationSets/a", **{argument: "x"}, **fields)
+    assert script.requests == []
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "fields"),
+    [
+        ("rank", "activationSets/a", {"method": "iou", "top": -1}),
+        ("train_probe", "activationSets/a", {"top": -1}),
+        ("find_redundant", "activationSets/a", {"seed": -1}),
+        ("analyze", "activationSets/a", {"method": "nmf", "top": -1}),
+        ("rankings.get", "rankings/a", {"top": -1}),
+        ("rankings.compare", ["rankings/a", "rankings/b"], {"top": -1}),
+        ("analyses.get", "analyses/a", {"rows": -1}),
+    ],
+)
+async def test_a_negative_number_is_named(
+    script: Script, half: Half, method: str, given: Any, fields: dict[str, Any]
+) -> None:
+    async with half.client(script.target) as client:
+        with pytest.raises(ValueError, match=rf"{list(fields)[-1]} is -1; it can be 0 or more"):
+            await half.wait(attrgetter(method)(client.analysis), given, **fields)
     assert script.requests == []
 
 
@@ -191,7 +220,7 @@ async def test_rankings_are_got_listed_and_deleted(script: Script, half: Half) -
     script.reply("ListRankings", v1.ListRankingsResponse(rankings=[v1.Ranking(name="rankings/b")]))
     script.reply("DeleteRanking", empty_pb2.Empty())
     async with half.client(script.target) as client:
-        ranking = await half.wait(client.analysis.rankings.get, "rankings/a", top=3)
+        ranking = await half.wait(client.analysis.rankings.get, Ranking.from_proto(RANKING), top=3)
         found = await half.wait(client.analysis.rankings.list)
         await half.wait(client.analysis.rankings.delete, ranking)
     assert [each.name for each in found] == ["rankings/a", "rankings/b"]
@@ -202,15 +231,17 @@ async def test_rankings_are_got_listed_and_deleted(script: Script, half: Half) -
 
 async def test_probes_are_got_listed_and_deleted(script: Script, half: Half) -> None:
     script.reply("GetProbe", PROBE)
+    script.reply("GetProbe", PROBE)
     script.reply("ListProbes", v1.ListProbesResponse(probes=[PROBE], next_page_token="t"))
     script.reply("ListProbes", v1.ListProbesResponse(probes=[v1.Probe(name="probes/b")]))
     script.reply("DeleteProbe", empty_pb2.Empty())
     async with half.client(script.target) as client:
         probe = await half.wait(client.analysis.probes.get, "probes/a")
+        assert await half.wait(client.analysis.probes.get, probe) == probe
         found = await half.wait(client.analysis.probes.list)
         await half.wait(client.analysis.probes.delete, probe)
     assert [each.name for each in found] == ["probes/a", "probes/b"]
-    assert (script.requests[2].page_token, script.requests[3].name) == ("t", "probes/a")
+    assert (script.requests[3].page_token, script.requests[4].name) == ("t", "probes/a")
 
 
 def chunks(data: bytes = DATA, **fields: Any) -> list[Message]:
@@ -251,10 +282,11 @@ def test_the_best_neurons() -> None:
     assert [str(neuron) for neuron in ranking.top(1, "NOUN")] == ["layers.0.mlp[1]"]
     with pytest.raises(ValueError, match="no class 'VERB'; there are NOUN"):
         ranking.top(1, "VERB")
-    with pytest.raises(ValueError, match=r"4 neurons are wanted, and this holds the best 3; rankings.get"):
+    with pytest.raises(ValueError, match=r"4 neurons are wanted, and this holds the best 3 of 8; rankings.get"):
         ranking.top(4)
-    with pytest.raises(ValueError, match=r"holds the best 3$"):
-        ranking.top(9)
+    for count in (9, -1):  # more gives nobody
+        with pytest.raises(ValueError, match=r"holds the best 3 of 8$"):
+            ranking.top(count)
 
 
 @pytest.mark.parametrize(

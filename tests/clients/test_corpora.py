@@ -280,11 +280,13 @@ async def test_a_seed_is_not_negative(half: Half) -> None:
 
 async def test_get_and_delete(script: Script, half: Half) -> None:
     script.reply("GetCorpus", WIRE)
+    script.reply("GetCorpus", WIRE)
     script.reply("DeleteCorpus", empty_pb2.Empty())
     async with half.client(script.target) as client:
         corpus = await half.wait(client.corpora.get, "corpora/a")
+        assert await half.wait(client.corpora.get, corpus) == corpus
         assert await half.wait(client.corpora.delete, corpus) is None
-    assert [request.name for request in script.requests] == ["corpora/a", "corpora/a"]
+    assert [request.name for request in script.requests] == ["corpora/a"] * 3
 
 
 async def test_list_reads_every_page(script: Script, half: Half) -> None:

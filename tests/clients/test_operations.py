@@ -113,7 +113,7 @@ async def test_progress_is_told_while_waiting(script: Script, half: Half) -> Non
     ("code", "error", "state"),
     [
         (3, InvalidArgument, "failed: INVALID_ARGUMENT (WHY) at sites[0]: no"),
-        (1, Cancelled, "failed: CANCELLED (WHY) at sites[0]: no"),
+        (1, Cancelled, "cancelled"),
         (8, ResourceExhausted, "failed: RESOURCE_EXHAUSTED (WHY) at sites[0]: no"),
         (99, Unknown, "failed: UNKNOWN (WHY) at sites[0]: no"),
     ],

@@ -13,8 +13,7 @@ from patchclamp.v1 import activations_pb2 as activations
 from patchclamp.v1 import analysis_pb2 as v1
 from patchclamp_analysis.data import Data
 from patchclamp_analysis.results import Ranking
-from patchclamp_service.analyses import checks as analysis_checks
-from patchclamp_service.analyses import plans as analysis_plans
+from patchclamp_service.analyses import checks, plans
 
 from tests.service.examiner import (
     LLAMA,
@@ -234,16 +233,48 @@ async def test_a_method_with_tables_ranks_nothing(client: Examiner) -> None:
 
 
 async def test_a_package_that_is_not_there(client: Examiner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analysis_checks, "find_spec", lambda name: None)
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
     with pytest.raises(grpc.aio.AioRpcError, match=r"pip install 'patchclamp\[service,umap\]'"):
         await client.analyze("umap_kmeans")
     assert (await refused(client.analyze("umap_kmeans")))[:2] == ("FAILED_PRECONDITION", "NOT_INSTALLED")
 
 
 async def test_too_many_neurons_to_say_something_of_each(client: Examiner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analysis_plans, "_MOST_NEURONS", 64)
+    monkeypatch.setattr(plans, "_MOST_NEURONS", 64)
     assert (await refused(client.analyze()))[1:] == ("TOO_MANY_NEURONS", "neurons")
     of_text = client.analyze(text=text_of(SENTENCES[0]), sites=RESIDUALS)
     assert (await refused(of_text))[1:] == ("TOO_MANY_NEURONS", "neurons")
     assert await client.analyzed(sites=["layers.0.residual", "layers.1.residual"])
     assert await client.analyzed("representation_similarity")
+
+
+ONCE: dict[str, Any] = {"request_id": "once"}
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda client, one: client.rank(activation_set=one, **ONCE),
+        lambda client, one: client.train(activation_set=one, **ONCE),
+        lambda client, one: client.analysis.EvaluateProbe(
+            v1.EvaluateProbeRequest(probe="probes/passing", activation_set=one, **ONCE)
+        ),
+        lambda client, one: client.analysis.FindRedundantNeurons(
+            v1.FindRedundantNeuronsRequest(activation_set=one, **ONCE)
+        ),
+        lambda client, one: client.analysis.EvaluateRankings(
+            v1.EvaluateRankingsRequest(rankings=["rankings/best"], activation_set=one, **ONCE)
+        ),
+        lambda client, one: client.analyze(activation_set=one, **ONCE),
+    ],
+    ids=["rank", "train", "evaluate a probe", "find redundant", "evaluate rankings", "analyze"],
+)
+async def test_a_repeated_request_is_the_first_one_when_its_set_is_gone(client: Examiner, start: Any) -> None:
+    one = "activationSets/passing"
+    await client.made("corpora/words", activation_set_id="passing", model=LLAMA, sites=RESIDUALS)
+    if not [name for name in client.files("probes") if name.startswith("passing@")]:
+        await client.trained(probe_id="passing")
+    operation = await start(client, one)
+    await client.cancelled(operation)  # or done by now: it is the same for this
+    await client.activations.DeleteActivationSet(activations.DeleteActivationSetRequest(name=one))
+    assert (await start(client, one)).name == operation.name

@@ -141,7 +141,7 @@ async def test_the_methods_are_those_of_the_library(client: Analyst) -> None:
     assert list(methods) == sorted(METHODS)
     probe = methods["linear_probe"]
     (l1,) = (parameter for parameter in probe.parameters if parameter.name == "l1")
-    assert (l1.type, l1.default.number_value, l1.min, l1.HasField("max")) == ("float", 3e-4, 0, False)
+    assert (l1.type, l1.default.number_value, l1.min, l1.max) == ("float", 3e-4, 0, 1e6)
     assert (probe.supervised, probe.kind) == (True, v1.METHOD_KIND_CONCEPT_TO_NEURONS)
     assert methods["variance"].kind == v1.METHOD_KIND_UNSUPERVISED
 
@@ -230,9 +230,10 @@ async def test_what_cannot_work_is_refused_at_once(client: Analyst, fields: Any,
     assert client.files("rankings") == before
 
 
-async def test_a_refusal_names_the_nearest(client: Analyst) -> None:
-    with pytest.raises(Exception, match="'probless'; the nearest is 'probeless'"):
-        await client.rank("probless")
+@pytest.mark.parametrize("method", ["probless", "PROBELESS"])
+async def test_a_refusal_names_the_nearest(client: Analyst, method: str) -> None:
+    with pytest.raises(Exception, match=f"'{method}'; the nearest is 'probeless'"):
+        await client.rank(method)
 
 
 @pytest.mark.parametrize(("fields", "code"), [({"activation_set": "activationSets/no"}, "NOT_FOUND")])

@@ -188,7 +188,7 @@ async def test_a_restart_keeps_analyses_and_goes_on_with_work(folder: Path) -> N
         await client.running(operation, "analysing")
         # Waits for its turn: one worker is enough for the other.
         waiting = await client.analyze("top_words", text=text_of(*SENTENCES[:4], model=""), sites=["embeddings"])
-    left = data / "texts" / ".0123"  # by a server that was killed
+    left = data / "scratch" / ".0123"  # by a server that was killed
     left.mkdir(parents=True, exist_ok=True)
     os.utime(left, (0, 0))
     async with running(folder / "models", data_dir=data) as server:
@@ -201,7 +201,7 @@ async def test_a_restart_keeps_analyses_and_goes_on_with_work(folder: Path) -> N
         assert await client.cancelled(operation) == "CANCELLED"
         read = client.result(await client.ended(waiting), v1.Analysis)
         assert (read.model, read.row_count) == (LLAMA, sum(map(len, SENTENCES[:4])))
-        assert client.files("texts") == []
+        assert client.files("scratch") == []
         assert await client.analyzed("representation_similarity", analysis_id="again")
 
 
@@ -216,7 +216,7 @@ async def test_too_little_memory_for_a_worker(folder: Path) -> None:
         assert said((await client.ended(await client.rank("linear_probe", ENDLESS))).error)[:2] == wanted
         one = v1.TopWordsRequest(activation_set=SET, neurons=[neurons("layers.0.residual", 0)])
         assert (await refused(client.analysis.TopWords(one)))[:2] == wanted
-        assert (client.files("analyses"), client.files("rankings"), client.files("texts")) == ([], [], [])
+        assert (client.files("analyses"), client.files("rankings"), client.files("scratch")) == ([], [], [])
         corpus = await client.corpora.GetCorpus(corpora_pb2.GetCorpusRequest(name="corpora/words"))
         assert corpus.sentence_count == len(SENTENCES)
         asked = activations.ExtractActivationsRequest(model=LLAMA, sentences=words(["a"]), sites=["embeddings"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -137,6 +137,40 @@ async def test_the_same_request_is_the_same_operation(jobs: Jobs, work: Work) ->
     await ended(jobs, name)
     assert await start(jobs, request_id="mine") == name
     assert work.begun.qsize() == 1
+
+
+async def test_what_was_started_once_is_not_checked_again(jobs: Jobs) -> None:
+    """Nor does what the check fills in make another request of it; the caller's own message stays as it was."""
+    checked: list[str] = []
+
+    async def check(request: Neurons) -> tuple[str, Sequence[str]]:
+        checked.append(request.site)
+        if len(checked) > 1:
+            raise errors.NotFound("what it reads has gone")
+        request.indices.append(7)
+        return "things/a", ()
+
+    given = Neurons(site="here")
+    first = await jobs.once(METHOD, given, "mine", check)
+    assert given == Neurons(site="here")
+    assert (await jobs.once(METHOD, Neurons(site="here"), "mine", check)).name == first.name
+    with pytest.raises(errors.AlreadyExists):
+        await jobs.once(METHOD, Neurons(site="here", indices=[7]), "mine", check)
+    assert checked == ["here"]
+    for another in ("", "other"):
+        with pytest.raises(errors.NotFound):
+            await jobs.once(METHOD, given, another, check)
+    assert len((await jobs.list("", 0, ""))[0]) == 1
+
+
+async def test_what_the_check_fills_in_is_what_runs(jobs: Jobs, work: Work) -> None:
+    async def check(request: Neurons) -> tuple[str, Sequence[str]]:
+        request.site = "filled in"
+        return "things/a", ()
+
+    work.go.set()
+    operation = await jobs.once(METHOD, Neurons(), "", check)
+    assert response(await ended(jobs, operation.name)).site == "filled in"
 
 
 async def test_8_equal_requests_at_once_are_one_operation(jobs: Jobs) -> None:

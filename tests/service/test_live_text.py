@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ async def test_a_text_is_like_a_set_of_its_words(client: Examiner, data: Data, m
     whole = await client.get(found.name, rows=100_000)
     of_set = await client.get((await client.analyzed(method)).name, rows=100_000)
     assert_same(tables_of(whole), tables_of(of_set))
-    assert client.files("texts") == []
+    assert client.files("scratch") == []
 
 
 async def test_the_words_of_a_text_are_those_of_a_set(client: Examiner) -> None:
@@ -72,7 +73,7 @@ async def test_the_words_of_a_text_are_those_of_a_set(client: Examiner) -> None:
     for one, other in zip(of_text, of_set, strict=True):
         assert [(word.word, word.count) for word in one.words] == [(word.word, word.count) for word in other.words]
         np.testing.assert_allclose([w.score for w in one.words], [w.score for w in other.words], rtol=1e-3)
-    assert client.files("texts") == []
+    assert client.files("scratch") == []
 
 
 async def test_a_text_by_a_ranking_and_by_neurons(client: Examiner) -> None:
@@ -206,3 +207,15 @@ async def test_a_text_that_cannot_be_looked_at(client: Examiner, fields: Any, wa
 async def test_words_that_cannot_be_found(client: Examiner, fields: Any, wanted: tuple[str, str, str]) -> None:
     given: dict[str, Any] = {"neurons": [neurons("layers.0.residual", 0)]} | fields
     assert await refused(client.analysis.TopWords(v1.TopWordsRequest(**given))) == wanted
+
+
+async def test_more_questions_than_may_wait(client: Examiner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("patchclamp_service.analyses.word_queries._MOST_WAITING", 1)
+    asked = {"text": text_of(*SENTENCES[:2]), "neurons": [neurons("embeddings", 0)]}
+    answered, turned_away = asyncio.create_task(client.words_of(**asked)), set()
+    while not answered.done():
+        turned_away.add((await refused(client.words_of(**asked)))[:2] if client.files("scratch") else None)
+        await asyncio.sleep(0.01)
+    assert turned_away - {None} == {("RESOURCE_EXHAUSTED", "QUEUE_FULL")}
+    assert await answered
+    assert await client.words_of(**asked)

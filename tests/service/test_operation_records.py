@@ -9,12 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from patchclamp_service.jobs import records
 from patchclamp_service.jobs.records import Holder, NewOperation, Record, State
 from patchclamp_service.store.database import Database
+from patchclamp_service.store.pages import last_seen
 from patchclamp_service.store.tables import operations
 from sqlalchemy import select, update
 
@@ -175,6 +177,38 @@ async def test_one_end_of_8(open_shared: OpenDatabase) -> None:
     end = partial(records.finish, identifier=made.id, outcome=b"", progress=b"", holder=holder)
     ends = (database.run(partial(end, state=State.DONE)) for _ in range(8))
     assert sum(await asyncio.gather(*ends)) == 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "wanted"),
+    [
+        ([0, 0, 0, 0, 0], [3, 2]),
+        ([900, 900, 900, 900], [2, 2]),
+        ([1, 1, 3000], [1, 2]),
+        ([1, 3000, 1], [1, 1, 1]),
+        ([1000, 1048], [2]),
+        ([3000], [1]),
+        ([], [0]),
+    ],
+    ids=str,
+)
+async def test_a_page_is_bounded_in_bytes(database: Database, sizes: list[int], wanted: list[int]) -> None:
+    """By 2 MiB of outcomes, given in KiB from the oldest on, and three rows; the next one goes on where it stopped."""
+    holder = Holder("one", 10.0, database.now, alone=False)
+    made = []
+    for number, size in enumerate(sizes):
+        made.append((await database.run(partial(records.insert, new=new(f"things/{number}"), holder=holder))).id)
+        end = partial(records.finish, state=State.DONE, outcome=bytes(size << 10), progress=b"", holder=holder)
+        assert await database.run(partial(end, identifier=made[-1]))
+    pages, token = [], ""
+    while True:
+        after = last_seen("operations", token)
+        found, token = await database.run(partial(records.page, scope="operations", done=True, size=3, after=after))
+        pages.append([record.id for record in found])
+        if not token:
+            break
+    assert [len(page) for page in pages] == wanted
+    assert [each for page in pages for each in page] == made[::-1]
 
 
 def test_ids_are_in_the_order_of_time(tmp_path: Path) -> None:

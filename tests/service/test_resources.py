@@ -115,6 +115,23 @@ async def test_pages_while_others_write(kept: Resources) -> None:
     assert await pages(kept, 1, change) == [f"corpora/{letter}" for letter in "bdfh"]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "wanted"), [([900] * 5, [2, 2, 1]), ([3000, 3000], [1, 1]), ([1, 1, 1, 1], [3, 1])], ids=str
+)
+async def test_pages_of_large_ones(kept: Resources, sizes: list[int], wanted: list[int]) -> None:
+    """At most 2 MiB (sizes in KiB), at least one."""
+    for number, size in enumerate(sizes):
+        await kept.create(resource(f"corpora/{number}", bytes(size << 10)))
+    listed, token = [], ""
+    while True:
+        found, token = await kept.list("corpora", 3, token)
+        listed.append([each.name for each in found])
+        if not token:
+            break
+    assert [len(page) for page in listed] == wanted
+    assert [name for page in listed for name in page] == [f"corpora/{number}" for number in range(len(sizes))]
+
+
 async def test_a_token_of_another_list(kept: Resources) -> None:
     for letter in "ab":
         await kept.create(resource(f"corpora/{letter}"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import mmap
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +51,10 @@ def add(report: Report, first: int, second: int) -> int:
 
 def surroundings(report: Report) -> tuple[int, int, str, float]:
     return os.getpid(), os.nice(0), os.environ["OMP_NUM_THREADS"], os.getpgid(0)
+
+
+def spilling(report: Report) -> str:
+    return tempfile.gettempdir()
 
 
 def double(report: Report, values: np.ndarray) -> np.ndarray:
@@ -200,6 +206,18 @@ async def test_cancelling_kills_it(workers: Workers, context: JobContext) -> Non
     assert await workers.run(add, 1, 1, context=context) == 2
 
 
+async def test_what_does_not_fit_into_memory_goes_to_the_folder_that_is_for_it(
+    context: JobContext, tmp_path: Path
+) -> None:
+    assert await Workers(1, MEMORY, tmp_path).run(spilling, context=context) == str(tmp_path)
+
+
+async def test_a_full_disk(workers: Workers, context: JobContext) -> None:
+    with pytest.raises(Exhausted, match="data directory is full") as caught:
+        await workers.run(fail, OSError(errno.ENOSPC, "No space left on device"), context=context)
+    assert (caught.value.reason, caught.value.quota) == ("DISK_FULL", "data_dir")
+
+
 async def test_so_many_at_a_time(context: JobContext) -> None:
     workers = Workers(2, MEMORY)
     contexts = [JobContext("operations/a", "things/a", 1) for _ in range(3)]
@@ -216,8 +234,8 @@ async def test_so_many_at_a_time(context: JobContext) -> None:
 
 SERVER = """
 import asyncio, sys
-from patchclamp_service.progress import JobContext
-from patchclamp_service.workers import Workers
+from patchclamp_service.jobs.progress import JobContext
+from patchclamp_service.jobs.workers import Workers
 from tests.service import test_workers
 
 async def main():

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ..data.rows import Data
@@ -25,7 +24,7 @@ from ..tables import Tables
 from .inputs import Input, Label, Memory, NeuroxOptions, Sites, opened_rows, reads_neurox
 from .methods import Parameters, parameter_values, stage
 from .neuron_choice import NeuronNames, RankingPath, chosen_neurons, places_of
-from .outputs import check_outputs, file_names, is_folder, plot_files, versions, write_files
+from .outputs import check_outputs, console, file_names, is_folder, plot_files, versions, write_files
 from .progress import bar
 
 if TYPE_CHECKING:
@@ -39,15 +38,16 @@ _SHOWN = 10
 @reads_neurox
 def analyze(
     files: Annotated[
-        list[Path], typer.Argument(metavar="SET...", help="An activation set, or a file of NeuroX; of the same words.")
+        list[Path], typer.Argument(metavar="SET", help="An activation set, or a file of NeuroX; of the same words.")
     ],
-    method: Annotated[str, typer.Option("--method", "-m", help="See `patchclamp-analysis methods`.")],
+    method: Annotated[str, typer.Option("--method", "-m", metavar="NAME", help="See `patchclamp-analysis methods`.")],
     neurox: NeuroxOptions,
     output: Annotated[
         list[Path] | None,
         typer.Option(
             "--output",
             "-o",
+            metavar="PATH",
             help="A folder for tables, plots and a report; or .json, .html (a report) or .csv, of several tables"
             " NAME.TABLE.csv each. Repeatable.",
         ),
@@ -60,7 +60,7 @@ def analyze(
     count: Annotated[int, typer.Option("--count", "-k", help="With --ranking: neurons.", min=1)] = 10,
     memory: Memory = 1024,
 ) -> None:
-    """Run a method that answers with tables, or that compares several sets.
+    """Run a method that gives tables, or compares several sets.
 
     \b
     patchclamp-analysis analyze train.h5 -m efficient_features -l upos -o efficient
@@ -169,7 +169,7 @@ def _csv(table: pd.DataFrame) -> bytes:
 
 def _print(tables: Tables) -> None:
     """The first rows of each table."""
-    console = Console(soft_wrap=True, highlight=False)
+    out = console()
     for note in tables.notes:
         sys.stderr.write(f"note: {note}\n")
     for name, frame in tables.tables.items():
@@ -178,4 +178,4 @@ def _print(tables: Tables) -> None:
             shown.add_column(str(column), justify="right" if frame[column].dtype.kind in "fiu" else "left")
         for row in frame.head(_SHOWN).itertuples(index=False):
             shown.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
-        console.print(shown, markup=False)
+        out.print(shown, markup=False)

@@ -22,11 +22,17 @@ def convert(
     neurox: NeuroxOptions,
     site: Annotated[
         list[str] | None,
-        typer.Option("--site", "-s", help="To NeuroX: a site. Repeatable.", show_default="embeddings and residuals"),
+        typer.Option(
+            "--site",
+            "-s",
+            metavar="SITE",
+            help="To NeuroX: a site. Repeatable.",
+            show_default="embeddings and residuals",
+        ),
     ] = None,
     model: Annotated[str, typer.Option(help="From NeuroX: the model, to be noted.", show_default=False)] = "",
 ) -> None:
-    """Make an activation set of a NeuroX file, or a NeuroX file of an activation set.
+    """Turn a NeuroX file into an activation set, or a set into one.
 
     NeuroX's layer 0 is `embeddings`, its layer i + 1 is `layers.{i}.residual`. A file with other sites counts them
     from 0, and notes their names, so that they come back as they were.

@@ -57,7 +57,9 @@ def extract(
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="NAME[=SOURCE]", help="As `patchclamp serve` takes it.")
     ],
-    site: Annotated[list[str], typer.Option("--site", "-s", help="A site; 'layers.*.residual': all. Repeatable.")],
+    site: Annotated[
+        list[str], typer.Option("--site", "-s", metavar="SITE", help="A site; 'layers.*.residual': all. Repeatable.")
+    ],
     out: Annotated[Path, typer.Option("--output", "-o", help="Where to: an .h5 file.")],
     aggregation: Annotated[
         Aggregation | None,
@@ -77,7 +79,9 @@ def extract(
     filter_labelled_only: Annotated[
         bool, typer.Option("--filter-labelled-only", help="Only rows with a label in it.")
     ] = False,
-    filter_label: Annotated[list[str] | None, typer.Option(help="Only rows with this label. Repeatable.")] = None,
+    filter_label: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL", help="Only rows with this label. Repeatable.")
+    ] = None,
     filter_per_label: Annotated[int, typer.Option(help="At most so many rows a label; 0: all.", min=0)] = 0,
     filter_per_word_type: Annotated[int, typer.Option(help="At most so many rows a word type; 0: all.", min=0)] = 0,
     filter_seed: Annotated[int, typer.Option(help="Seed of the filters' draws.", min=0)] = 0,

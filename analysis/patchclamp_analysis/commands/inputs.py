@@ -42,9 +42,10 @@ __all__ = [
 ]
 
 SetPath: TypeAlias = Annotated[Path, typer.Argument(metavar="SET", help="An activation set, or a file of NeuroX.")]
-Label: TypeAlias = Annotated[str, typer.Option("--label", "-l", help="The layer of labels.")]
+Label: TypeAlias = Annotated[str, typer.Option("--label", "-l", metavar="LAYER", help="The layer of labels.")]
 Sites: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--site", "-s", help="Only this site; 'layers.*.residual': all. Repeatable.")
+    list[str] | None,
+    typer.Option("--site", "-s", metavar="SITE", help="Only this site; 'layers.*.residual': all. Repeatable."),
 ]
 Memory: TypeAlias = Annotated[int, typer.Option(help="Memory bound, in MiB.", min=16)]
 
@@ -65,6 +66,8 @@ class NeuroxOptions:
     layer: Annotated[
         list[int] | None,
         typer.Option(
+            metavar="N",
+            min=0,
             help="Of a NeuroX file: the number of a layer in it. Repeatable.",
             show_default="as noted in the file, else 0, 1, 2, …",
         ),

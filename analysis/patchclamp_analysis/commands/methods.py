@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ..errors import BadData
@@ -22,7 +21,7 @@ from ..progress import Progress
 from ..report import ranking_report
 from ..results import Ranking
 from .inputs import Label, Memory, NeuroxOptions, SetPath, Sites, opened_rows, reads_neurox
-from .outputs import check_outputs, versions
+from .outputs import check_outputs, console, versions
 from .progress import bar
 
 __all__ = ["Parameters", "method_named", "methods", "parameter_values", "rank", "stage"]
@@ -37,7 +36,7 @@ Parameters: TypeAlias = Annotated[
 
 
 def methods(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False) -> None:
-    """List the methods: which command runs them, what they do, and their parameters.
+    """List the methods, what they do, and which command runs them.
 
     \b
     patchclamp-analysis methods
@@ -55,18 +54,21 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, fo
         table.add_row("", "", f"{info.kind}{labels}{several}", style="dim")
         if info.parameters:
             table.add_row("", "", ", ".join(f"{each.name}={json.dumps(each.default)}" for each in info.parameters))
-    Console(soft_wrap=True, highlight=False).print(table)
+    console().print(table)
 
 
 @reads_neurox
 def rank(
     file: SetPath,
-    method: Annotated[str, typer.Option("--method", "-m", help="See `patchclamp-analysis methods`.")],
+    method: Annotated[str, typer.Option("--method", "-m", metavar="NAME", help="See `patchclamp-analysis methods`.")],
     neurox: NeuroxOptions,
     output: Annotated[
         list[Path] | None,
         typer.Option(
-            "--output", "-o", help="Where to: .npz for other commands, .csv, .json, or .html, a report. Repeatable."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to: .npz for other commands, .csv, .json, or .html, a report. Repeatable.",
         ),
     ] = None,
     label: Label = "",

@@ -1,30 +1,52 @@
-"""What commands write: files that appear whole, all of them at the end, the report last."""
+"""What commands write: files that appear whole, all of them at the end, the report last; and what they print."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
+import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from ..errors import BadData
-from ..files.whole_files import write_whole
+from ..files.whole_files import write_together
 from ..plots import Plot, image
 
-__all__ = ["check_outputs", "distinct", "file_names", "is_folder", "plot_files", "versions", "write_files"]
+__all__ = ["check_outputs", "console", "distinct", "file_names", "is_folder", "plot_files", "versions", "write_files"]
+
+_WIDEST = 10_000
 
 
 def check_outputs(paths: Iterable[Path], suffixes: Sequence[str], *, folders: bool = False) -> None:
     """BadData for what cannot be written, before anything is computed."""
     for path in paths:
-        if is_folder(path) and folders:
-            if path.exists() and not path.is_dir():
-                raise BadData("is a file, and a folder is to be written", where=str(path))
+        if folders and (is_folder(path) or not suffixes):
+            _check_folder(path)
         elif path.suffix not in suffixes or path.is_dir():
             kinds = " or ".join(filter(None, [", ".join(suffixes[:-1]), suffixes[-1]]))
             raise BadData(f"must be a {kinds} file{', or a folder' if folders else ''}", where=str(path))
         elif not path.parent.is_dir():
             raise BadData("there is no such folder", where=str(path.parent))
+        else:
+            _check_writable(path.parent)
+
+
+def _check_folder(path: Path) -> None:
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise BadData("is a file, and a folder is to be written", where=str(there))
+    _check_writable(there)
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadData(f"nothing can be written into this folder: {error.strerror}", where=str(folder)) from None
 
 
 def is_folder(path: Path) -> bool:
@@ -33,10 +55,14 @@ def is_folder(path: Path) -> bool:
 
 
 def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Makes the folder if need be, and writes files into it, in their order. Others stay."""
+    """Makes the folder if need be, and writes files into it, together. Others stay."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        write_whole(folder / name, content)
+    write_together({folder / name: content for name, content in contents.items()})
+
+
+def console() -> Console:
+    """For tables on standard output; into a file or a pipe they go as wide as they are."""
+    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else _WIDEST)
 
 
 def plot_files(plots: Iterable[Plot], *, data: bool) -> dict[str, bytes]:

@@ -29,7 +29,7 @@ def plot(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="Tables: comparison.json, what `analyze` wrote, what `patchclamp analyses export` gave as JSON;"
             " or rankings (.npz or .json) of the same neurons.",
         ),
@@ -39,6 +39,7 @@ def plot(
         typer.Option(
             "--output",
             "-o",
+            metavar="PATH",
             help="A folder for all plots as .png, .svg and .csv; or a file of one plot, by its suffix. Repeatable.",
         ),
     ],
@@ -60,7 +61,9 @@ def plot(
         ),
     ] = "",
 ) -> None:
-    """Draw plots of evaluations, rankings and tables, with the figures that are in them.
+    """Draw plots of evaluations, rankings and tables.
+
+    A folder gets the figures that are in them, too.
 
     \b
     patchclamp-analysis plot compared/comparison.json -o plots
@@ -94,6 +97,9 @@ def _plots(files: Sequence[Path], count: str) -> tuple[Plot, ...]:
 
 def _of_rankings(files: Sequence[Path], count: str) -> tuple[Plot, ...]:
     rankings = [Ranking.load(path) for path in files]
+    for path, ranking in zip(files, rankings, strict=True):
+        if ranking.neurons != rankings[0].neurons:
+            raise BadData(f"is of other neurons than {files[0]}", where=str(path))
     names = [ranking.method for ranking in rankings]
     if len(set(names)) < len(names):
         names = file_names(files)

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ..sets.activation_sets import ActivationSet
 from .inputs import NeuroxOptions, SetPath, opened_set, reads_neurox
+from .outputs import console
 from .progress import bar
 
 __all__ = ["show"]
@@ -63,7 +63,7 @@ def _print(content: dict[str, object]) -> None:
             table.add_row(key, _some([f"{site} ({width})" for site, width in value.items()]))
         else:
             table.add_row(key.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
-    Console(soft_wrap=True, highlight=False).print(table)
+    console().print(table)
 
 
 def _some(parts: list[str]) -> str:

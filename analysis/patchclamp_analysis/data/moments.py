@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from ..errors import BadData
 from ..progress import QUIET, Progress
 from .rows import Data
 
@@ -40,7 +41,7 @@ class Moments:
 
 
 def moments(data: Data, progress: Progress = QUIET) -> Moments:
-    """One pass over the data, O(N·D).
+    """One pass over the data, O(N·D). BadData for activations whose squares float32 does not hold.
 
     Sums are of differences from the first block's means, so that a large mean does not drown a small deviation; within
     a block in float32, over blocks in float64.
@@ -54,13 +55,17 @@ def moments(data: Data, progress: Progress = QUIET) -> Moments:
     for rows, block in progress.each(data.blocks()):
         if shift is None:
             shift = block.mean(axis=0, dtype=np.float64).astype(np.float32)
-        shifted = block - shift
         by_group = members(groups[rows], count + 1)
-        sums += by_group @ shifted
-        squares += by_group @ np.square(shifted)
+        with np.errstate(over="ignore"):
+            shifted = block - shift
+            sums += by_group @ shifted
+            squares += by_group @ np.square(shifted)
         np.minimum(minimum, block.min(axis=0), out=minimum)
         np.maximum(maximum, block.max(axis=0), out=maximum)
     assert shift is not None
+    if len(large := np.flatnonzero(~np.isfinite(squares).all(axis=0))):
+        size = max(abs(minimum[large[0]]), abs(maximum[large[0]]))
+        raise BadData(f"activations up to {size:g} are too large to square", where=str(data.neurons[int(large[0])]))
     sizes = np.bincount(groups, minlength=count + 1)[:, None]
     total = sums.sum(axis=0) / len(data)
     means = np.where(sizes > 0, sums / np.maximum(sizes, 1), total)

@@ -100,5 +100,16 @@ class Neurons:
         return slice(int(first), int(last))
 
     def keep(self, places: Sequence[int] | NDArray[np.integer]) -> Neurons:
-        """Those at some places, each once, in the order they have here."""
-        return Neurons(self.sites, self.columns[np.unique(np.asarray(places, dtype=np.int64))])
+        """Those at some places, or of a mask [D], each once, in the order they have here. BadData for a place that is
+        out of range, and a mask of another length.
+        """
+        chosen = np.asarray(places)
+        if chosen.dtype == bool:
+            if chosen.shape != (len(self),):
+                raise BadData(f"a mask of shape {chosen.shape} is not one of {len(self)} neurons", where="neurons")
+            chosen = np.flatnonzero(chosen)
+        chosen = np.unique(chosen.astype(np.int64))
+        if wrong := [int(place) for place in chosen if not 0 <= place < len(self)]:
+            text = f"place {wrong[0]} is out of range: there are {len(self)} neurons, 0 to {len(self) - 1}"
+            raise BadData(text, where="neurons")
+        return Neurons(self.sites, self.columns[chosen])

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import BadData
 from .blocks import Blocks, steps
-from .labels import annotation, encoded, encoded_as
+from .labels import annotation, encoded, encoded_as, words_of
 from .matrices import empty_matrix
 from .neurons import Neurons, Site
 from .sources import Arrays, arrays_of, not_finite
@@ -88,7 +88,7 @@ class Data:
         """From `x` [R, D], or [R, width] per site, and for each row a label (strings; "" or None is unlabelled;
         integers are ordered as numbers), or a target (NaN is unlabelled). `sites` cuts one `x` into sites. `classes`
         are those of other data, in their order, to compare with. `annotations` are layers of further labels. BadData
-        if the shapes disagree.
+        if the shapes disagree, a row that counts has no word, or sentences are no integers.
         """
         source = arrays_of(x, sites)
         layers = dict(annotations or {})
@@ -98,6 +98,9 @@ class Data:
         for name, values in given.items():
             if values is not None and np.shape(values) != (source.rows,):
                 raise BadData(f"has shape {np.shape(values)}; there are {source.rows} rows", where=name)
+        for name, numbers, kinds in (("sentences", sentences, "iu"), ("masked", masked, "biu")):
+            if numbers is not None and np.asarray(numbers).dtype.kind not in kinds:
+                raise BadData(f"must be integers, not {np.asarray(numbers).dtype}", where=name)
         kept = np.ones(source.rows, bool) if masked is None else ~np.asarray(masked, bool)
         y, values, names, labelled = encoded(labels, targets, source.rows)
         rows = np.flatnonzero(kept & labelled)
@@ -109,7 +112,7 @@ class Data:
             names,
             None if values is None else values[rows],
             label if labels is not None or targets is not None else "",
-            None if words is None else np.asarray(words, dtype=object)[rows],
+            None if words is None else words_of(words, rows),
             None if sentences is None else np.asarray(sentences, dtype=np.int64)[rows],
             int(np.sum(~kept)),
             int(np.sum(kept & ~labelled)),
@@ -168,7 +171,8 @@ class Data:
         numbers = frame.drop(columns=[column for column in (label, word) if column]).select_dtypes("number")
         return cls.from_arrays(
             numbers.to_numpy(),
-            frame[label].astype(object).where(frame[label].notna(), None).to_numpy(),
+            # What pandas has made floats of, for want of a label, are integers.
+            frame[label].convert_dtypes().astype(object).to_numpy(),
             words=frame[word].to_numpy(dtype=object) if word else None,
             label=label,
             memory_bytes=memory_bytes,
@@ -245,7 +249,7 @@ class Data:
         )
 
     def keep(self, neurons: Sequence[int] | NDArray[np.integer]) -> Data:
-        """Some neurons, by place; they stay in the order of the data."""
+        """Some neurons, by place or by mask; they stay in the order of the data. BadData for a place out of range."""
         return replace(self, neurons=self.neurons.keep(neurons))
 
     def of_site(self, name: str) -> Data:

@@ -23,23 +23,27 @@ _BYTES = 72
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Centred:
-    """Rows of neurons of mean 0, in float64; constant ones are 0."""
+    """Rows of neurons of mean 0, divided by `scale`, in float64; constant ones are 0."""
 
     data: Data
     mean: NDArray[np.float64]
     constant: NDArray[np.bool_]
+    scale: NDArray[np.float64]
 
     @classmethod
-    def of(cls, data: Data, name: str, progress: Progress = QUIET) -> Centred:
-        """One pass over the data. BadData if there is nothing but constant neurons."""
+    def of(cls, data: Data, name: str, progress: Progress = QUIET, *, standardise: bool = False) -> Centred:
+        """One pass over the data. With `standardise` of deviation 1, else as they are. BadData if there is nothing but
+        constant neurons.
+        """
         found = moments(data, progress)
         if found.constant.all():
             raise BadData("all neurons are constant: there is nothing to compare", where=name)
-        return cls(data, found.mean, found.constant)
+        scale = found.scale if standardise else np.ones(len(found.mean))
+        return cls(data, found.mean, found.constant, scale)
 
     def read(self, rows: slice) -> NDArray[np.float64]:
         """[n, D] of some rows."""
-        block = self.data.read_rows(rows) - self.mean
+        block = (self.data.read_rows(rows) - self.mean) / self.scale
         block[:, self.constant] = 0.0
         return block
 

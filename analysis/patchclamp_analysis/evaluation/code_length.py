@@ -13,6 +13,8 @@ from ..progress import QUIET, Progress
 
 __all__ = ["CodeLength", "online_code_length"]
 
+# A probe of fewer rows, standardised by them, can be wrong by hundreds of bits a row.
+_LEAST = 16
 _PARTS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
 
 
@@ -47,8 +49,8 @@ def online_code_length(
     on all before it, −log₂ p(y | x); the first by the uniform code. Rows are shuffled by the seed, whole sentences
     where they are known.
 
-    Source: Voita & Titov 2020, Information-theoretic probing with minimum description length. A first portion of one
-    class only is prolonged by the next one, as no probe can be trained on it.
+    Source: Voita & Titov 2020, Information-theoretic probing with minimum description length. A first portion of fewer
+    than 16 rows, or of one class only, is prolonged by the next one, as no probe can be trained on it.
     """
     data.require_classes()
     trained = replace(probe or LinearProbe(), seed=seed)
@@ -74,5 +76,5 @@ def _shuffled(data: Data, seed: int) -> np.ndarray[tuple[int], np.dtype[np.int64
 def _ends(data: Data) -> list[int]:
     """Where portions end, from the first on that has two classes."""
     second = int(np.argmax(data.y != data.y[0])) + 1
-    ends = sorted({max(2, round(part * len(data))) for part in _PARTS})
-    return [end for end in ends if end >= second]
+    ends = sorted({round(part * len(data)) for part in _PARTS})
+    return [end for end in ends if end >= max(second, _LEAST)] or [len(data)]

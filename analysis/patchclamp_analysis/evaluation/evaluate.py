@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ..methods.method import Kind, Method
 from ..methods.parameters import About
 from ..progress import QUIET, Progress
 from ..results import Ranking
-from .compatibility import average_overlap, neuron_vote, overlaps, top_places
+from .compatibility import Overlap, average_overlap, neuron_vote, overlaps, top_places
 from .reports import Comparison, RankingEvaluation
 from .trials import Trial
 
@@ -44,8 +44,10 @@ class Evaluation(Method):
     control: Annotated[bool, About("Selectivity, by control tasks; none where the rows have no words.")] = True
     information: Annotated[bool, About("Mutual information of the top neurons, by Gaussians.")] = True
     code_length: Annotated[bool, About("Online code length: 10 probes for each choice.")] = False
-    l1: Annotated[float, About("The probes' weight of Σ|W|.", 0.0)] = 3e-4
-    l2: Annotated[float, About("The probes' weight of ΣW².", 0.0)] = 1e-2
+    ablation: Annotated[Literal["mean", "zero"], About("What neurons that the oracle loses are set to.")] = "mean"
+    overlap: Annotated[Overlap, About("Of two lists of k neurons: |∩|/k, or |∩|/|∪|.")] = "share"
+    l1: Annotated[float, About("The probes' weight of Σ|W|.", 0.0, 1e6)] = 3e-4
+    l2: Annotated[float, About("The probes' weight of ΣW².", 0.0, 1e6)] = 1e-2
     epochs: Annotated[int, About("The probes' passes over the rows; 0: as many as it takes.", 0, 100_000)] = 0
 
     name: ClassVar[str] = "evaluation"
@@ -66,9 +68,9 @@ class Evaluation(Method):
         shape = (len(tops), len(rankings))
         return Comparison(
             tuple(found),
-            np.array([overlaps(top) for top in tops]).reshape(*shape, len(rankings)),
-            np.array([average_overlap(top) for top in tops]).reshape(shape),
-            np.array([neuron_vote(top) for top in tops]).reshape(shape),
+            np.array([overlaps(top, self.overlap) for top in tops]).reshape(*shape, len(rankings)),
+            np.array([average_overlap(top, self.overlap) for top in tops]).reshape(shape),
+            np.array([neuron_vote(top, self.overlap) for top in tops]).reshape(shape),
             asdict(self),
         )
 

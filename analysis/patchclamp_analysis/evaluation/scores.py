@@ -18,9 +18,9 @@ class Score:
     """What `count` neurons reach, a value for each seed.
 
     `accuracy`: of a probe trained on these neurons alone. `kept` and `removed`: of the probe of all neurons, when all
-    others, or these, are set to their means. `selectivity`: accuracy less that on a control task. `information`:
-    what Gaussians over them tell about the class, as a part of the classes' entropy. `code_length`: online, in bits a
-    row; `compression`: how many times shorter that is than the uniform code.
+    others, or these, are set to their means, or to 0. `selectivity`: accuracy less that on a control task.
+    `information`: what Gaussians over them tell about the class, as a part of the classes' entropy. `code_length`:
+    online, in bits a row; `compression`: how many times shorter that is than the uniform code.
     """
 
     measure: Measure

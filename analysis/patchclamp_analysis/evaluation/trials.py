@@ -40,7 +40,7 @@ class Trial:
         self.counts = neuron_counts(how.counts, self.width)
         self.informative = [count for count in self.counts if how.information and count <= most_neurons(train)]
         self.seeds = range(how.seeds)
-        self.notes: list[str] = []
+        self.notes = _notes(train, test)
         self.controls = self._controls() if how.control else []
         self.parts = _parts(progress, self._steps(rankings))
 
@@ -103,7 +103,7 @@ class Trial:
         for seed, oracle in enumerate(oracles):
             kept = [places[seed] for places in choices]
             removed = [np.setdiff1d(np.arange(self.width), places) for places in kept]
-            found.append(ablation_accuracies(oracle, self.task.test, kept + removed))
+            found.append(ablation_accuracies(oracle, self.task.test, kept + removed, self.how.ablation))
         values = list(zip(*found, strict=True))
         half = len(self.counts)
         kept_scores = [Score("kept", which, *pair) for pair in zip(self.counts, values[:half], strict=True)]
@@ -144,6 +144,23 @@ class Trial:
         probes += judged if self.controls else 0
         probes += judged if self.how.code_length else 0
         return self.how.seeds * probes + rankings * len(self.informative)
+
+
+def _notes(train: Data, test: Data) -> list[str]:
+    """Classes that only one side has."""
+    known, judged = (_rows_of_classes(data) for data in (train, test))
+    notes = []
+    if wrong := len(test) - sum(rows for name, rows in judged.items() if name in known):
+        names = ", ".join(name for name in judged if name not in known) or "none that has a name"
+        notes.append(f"{wrong} test rows count as wrong, being of classes without training rows: {names}")
+    if absent := [name for name in known if name not in judged]:
+        notes.append(f"classes with no test row: {', '.join(absent)}")
+    return notes
+
+
+def _rows_of_classes(data: Data) -> dict[str, int]:
+    """Of those that have rows."""
+    return {name: int(rows) for name, rows in zip(data.classes, data.counts, strict=True) if rows}
 
 
 def _parts(progress: Progress, count: int) -> Iterator[Progress]:

@@ -38,7 +38,7 @@ class AveragePrecision(RankingMethod):
     """
 
     sign: Annotated[Literal["positive", "both"], About("Whether silence for a class counts too.")] = "both"
-    threshold: Annotated[float, About("Activations nearer to 0 than this count as 0.", 0.0)] = 0.0
+    threshold: Annotated[float, About("Activations nearer to 0 than this count as 0.", 0.0, 1e30)] = 0.0
     unit: Annotated[Literal["word", "sentence"], About("What is retrieved; sentences by their largest word.")] = "word"
     compat: Annotated[Literal["", "neurox"], About("Reproduce another implementation.")] = ""
 

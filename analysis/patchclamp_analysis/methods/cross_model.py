@@ -43,6 +43,7 @@ class CrossModel(ComparingMethod):
 
     measure: Annotated[Measure, About("How a neuron is compared with other models.")] = "max_corr"
     variance: Annotated[float, About("Part of the variance that svcca keeps.", 0.01, 1.0)] = 0.99
+    standardise: Annotated[bool, About("Give all neurons deviation 1 first: only svcca depends on it.")] = False
 
     kind: ClassVar[Kind] = Kind.UNSUPERVISED
     name: ClassVar[str] = "cross_model"
@@ -93,7 +94,7 @@ class CrossModel(ComparingMethod):
         found = {}
         for number, (one, other) in enumerate(pairs):
             part = progress.part(number / len(pairs), (number + 1) / len(pairs))
-            x, y = Centred.of(datas[one], one), Centred.of(datas[other], other)
+            x, y = (Centred.of(datas[name], name, standardise=self.standardise) for name in (one, other))
             cross = x.product(y, part.part(0.0, 0.4))
             of_x, of_y = x.product(x, part.part(0.4, 0.7)), y.product(y, part.part(0.7, 1.0))
             if self.measure == "lin_reg":

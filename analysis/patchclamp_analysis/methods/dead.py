@@ -27,7 +27,7 @@ class Dead(RankingMethod):
     functions unless the threshold is raised: a GELU is hardly ever exactly 0.
     """
 
-    threshold: Annotated[float, About("Activations up to this size are silence.", 0.0)] = 0.0
+    threshold: Annotated[float, About("Activations up to this size are silence.", 0.0, 1e30)] = 0.0
 
     name: ClassVar[str] = "dead"
     reference: ClassVar[str] = "Karpathy et al. 2015, Visualizing and understanding recurrent networks"

@@ -41,8 +41,12 @@ class DistanceFromMean(RankingMethod):
         """Scores ≥ 0, with `scale` up to 1; 0 for constant neurons."""
         found = moments(data, progress.part(0.0, 0.5))
         mean = found.mean.astype(np.float32)
+        # What float32 leaves of a large mean is much to a small deviation.
+        rest = (found.mean - mean).astype(np.float32)
         sums = np.zeros(len(data.neurons))
         for _, block in progress.part(0.5, 1.0).each(data.blocks()):
-            sums += np.abs(block - mean).sum(axis=0)
+            distances = block - mean
+            distances -= rest
+            sums += np.abs(distances, out=distances).sum(axis=0)
         distances = np.where(found.constant, 0.0, sums / len(data))
         return self.ranking(data, distances / found.scale if self.scale else distances)

@@ -112,8 +112,8 @@ class EfficientFeatures(TableMethod):
         40.0,
         50.0,
     )
-    l1: Annotated[float, About("Weight of Σ|W|.", 0.0)] = 3e-4
-    l2: Annotated[float, About("Weight of ΣW².", 0.0)] = 1e-2
+    l1: Annotated[float, About("Weight of Σ|W|.", 0.0, 1e6)] = 3e-4
+    l2: Annotated[float, About("Weight of ΣW².", 0.0, 1e6)] = 1e-2
     epochs: Annotated[int, About("Passes over the rows.", 1, 10_000)] = 5
     test_share: Annotated[float, About("Part of the rows to judge by, if no others are given.", 0.01, 0.9)] = 0.2
     seed: Annotated[int, About("Of the splits, of shuffling and of the choice from clusters.", 0, 2**32 - 1)] = 0

@@ -37,7 +37,8 @@ class GaussianSearch:
         self.mean, self.scale = found.mean.astype(np.float32), found.scale.astype(np.float32)
         self.classes, self.y = np.searchsorted(present, train.y), np.searchsorted(present, judged.y)
         self.counts = found.counts[present]
-        self.means = np.where(self.usable, (found.class_means[present] - found.mean) / found.scale, 0.0)
+        # From the mean as it is subtracted from rows: what float32 leaves of it can be much to a small deviation.
+        self.means = np.where(self.usable, (found.class_means[present] - self.mean) / found.scale, 0.0)
         scatter = found.class_variances * found.counts[:, None] + prior_variances(found, floor)
         scatter = scatter[present] / found.scale**2 / divisors(self.counts, map_dimensions)[:, None]
         self.left = np.where(self.usable, scatter, 1.0)

@@ -46,7 +46,7 @@ class LatentVariable(RankingMethod):
         "conditional_poisson"
     )
     entropy: Annotated[float, About("Weight of the entropy of q.", 0.0, 1.0)] = 1e-3
-    l2: Annotated[float, About("Weight of ΣW².", 0.0)] = 1e-4
+    l2: Annotated[float, About("Weight of ΣW².", 0.0, 1e6)] = 1e-4
     epochs: Annotated[int, About("Passes over the rows; 0: as many as it takes.", 0, 100_000)] = 0
     batch: Annotated[int, About("Rows of a minibatch.", 1, 4096)] = 128
     rate: Annotated[float, About("Adam's rate at the start for W, times √D.", 1e-6, 10.0)] = 0.15

@@ -42,7 +42,8 @@ class LinearProbe(RankingMethod):
 
     Score, by `score="mass"`: 1 − the mass at which a neuron enters, when the heaviest neurons that have a part p of
     Σ|W_c| are swept from p = 0 to 1 (per class; overall with the first class that selects it). The top neurons of a
-    mass p are so those with a score above 1 − p. By `"weight"`: |W_c|, overall the mean over classes.
+    mass p are so those with a score above 1 − p. Each class's heaviest enters at 0: overall these have 1 + their part
+    of Σ_c Σ|W_c|, or the C best would be in no order. By `"weight"`: |W_c|, overall the mean over classes.
     `details["weights"]` [C, D] and `["bias"]` [C].
 
     Misses what is redundant: of duplicates, L1 takes one and L2 shares the weight among them; and what is not linear.
@@ -51,9 +52,11 @@ class LinearProbe(RankingMethod):
     stop, a continuous sweep.
     """
 
-    l1: Annotated[float, About("Weight of Σ|W|.", 0.0)] = 3e-4
-    l2: Annotated[float, About("Weight of ΣW².", 0.0)] = 1e-2
-    grid: Annotated[tuple[float, ...], About("Values to try for l1 and l2, each with each; none: as given.", 0.0)] = ()
+    l1: Annotated[float, About("Weight of Σ|W|.", 0.0, 1e6)] = 3e-4
+    l2: Annotated[float, About("Weight of ΣW².", 0.0, 1e6)] = 1e-2
+    grid: Annotated[
+        tuple[float, ...], About("Values to try for l1 and l2, each with each; none: as given.", 0.0, 1e6)
+    ] = ()
     standardise: Annotated[bool, About("Train on activations of mean 0 and deviation 1.")] = True
     solver: Annotated[Literal["adam", "lbfgs"], About("Minibatches, or to the optimum.")] = "adam"
     epochs: Annotated[int, About("Passes over the rows (lbfgs: iterations); 0: as many as it takes.", 0, 100_000)] = 0
@@ -69,7 +72,7 @@ class LinearProbe(RankingMethod):
     complexity: ClassVar[str] = "O(epochs·N·D·C), and O(C·D·log D) for the order"
 
     def rank(self, data: Data, *, progress: Progress = QUIET) -> Ranking:
-        """Scores by mass are from 0 to 1."""
+        """Scores by mass are from 0 to 1 for a class, and overall to 2."""
         return self.rank_by(self.fit(data, progress=progress), data)
 
     def fit(self, data: Data, dev: Data | None = None, *, progress: Progress = QUIET) -> Probe:
@@ -100,6 +103,9 @@ class LinearProbe(RankingMethod):
         scores = np.zeros(probe.weights.shape)
         scores[present] = self._scores(probe.weights[present])
         overall = scores.sum(axis=0) / present.sum() if self.score == "weight" else scores.max(axis=0)
+        if self.score == "mass" and not self.compat:
+            sizes = np.abs(probe.weights[present], dtype=np.float64).sum(axis=0)
+            overall += np.where(overall == 1.0, sizes / (sizes.sum() or 1.0), 0.0)
         details = {"weights": probe.weights, "bias": probe.bias}
         return self.ranking(data, overall, scores if probe.classes else None, details)
 
@@ -112,13 +118,21 @@ class LinearProbe(RankingMethod):
 
     def _parts(self, data: Data, dev: Data | None) -> tuple[Data, Data | None]:
         if dev is not None:
+            if dev.neurons != data.neurons:
+                raise BadData("the rows to stop by have other neurons", where=dev.label)
+            if (dev.targets is None) != (data.targets is None):
+                raise BadData(
+                    "of the rows to train on and those to stop by, one has targets, one classes", where=dev.label
+                )
             if data.targets is not None:
                 return data, dev
             dev = dev.with_classes(data.classes)
             return data, dev.take(dev.y >= 0)
         train, dev = data.split_off(0.0 if self.compat else self.dev_share, self.seed)
         if self.grid and dev is None:
-            raise BadData("needs rows kept aside: more rows, or dev_share above 0", where="linear_probe.grid")
+            raise BadData(
+                "needs rows kept aside: more rows, dev_share above 0, and no compat", where="linear_probe.grid"
+            )
         return train, dev
 
     def _train(self, train: Data, dev: Data | None, scaling: Scaling, progress: Progress) -> tuple[Matrix, float]:

@@ -30,7 +30,8 @@ class RandomForest(RankingMethod):
     classes add up to the overall score.
 
     Finds what is not linear, and interactions. Misses little, but spreads importance over twins, and neurons with many
-    distinct values win a bit by chance: noise has a small score, not 0. All rows must be at hand at once: what does not
+    distinct values win a bit by chance: noise has a small score, not 0. To scikit-learn values less than 10⁻⁷ apart
+    are equal. All rows must be at hand at once: what does not
     fit into half of the memory bound is put into a temporary file.
     """
 

@@ -48,8 +48,8 @@ class RepresentationAnalysis(TableMethod):
     wide site has more to read from than a narrow one.
     """
 
-    l1: Annotated[float, About("Weight of Σ|W|.", 0.0)] = 3e-4
-    l2: Annotated[float, About("Weight of ΣW².", 0.0)] = 1e-2
+    l1: Annotated[float, About("Weight of Σ|W|.", 0.0, 1e6)] = 3e-4
+    l2: Annotated[float, About("Weight of ΣW².", 0.0, 1e6)] = 1e-2
     epochs: Annotated[int, About("Passes over the rows; 0: as many as it takes.", 0, 100_000)] = 0
     test_share: Annotated[float, About("Part of the rows to judge by, if no others are given.", 0.01, 0.9)] = 0.2
     seed: Annotated[int, About("Of the splits and of shuffling.", 0, 2**32 - 1)] = 0

@@ -49,12 +49,13 @@ class RepresentationSimilarity(TableMethod):
 
     Misses which neurons it is (`cross_model` says that), and what is alike but for a curved map. Canonical correlations
     are close to 1 by chance unless there are many more rows than neurons; CKA is not, but a few directions of large
-    variance are all it sees. Deviation: computed from covariances in float64, in one pass whatever N is. Memory: svcca
-    and pwcca need 72·D² bytes; cka is made in stripes.
+    variance are all it sees, unless neurons are standardised. Deviation: computed from covariances in float64, in one
+    pass whatever N is. Memory: svcca and pwcca need 72·D² bytes; cka is made in stripes.
     """
 
     measure: Annotated[Literal["cka", "svcca", "pwcca"], About("How spaces are compared.")] = "cka"
     variance: Annotated[float, About("Part of the variance that svcca keeps.", 0.01, 1.0)] = 0.99
+    standardise: Annotated[bool, About("Give all neurons deviation 1 first.")] = False
 
     kind: ClassVar[Kind] = Kind.UNSUPERVISED
     several: ClassVar[bool] = True
@@ -84,7 +85,7 @@ class RepresentationSimilarity(TableMethod):
         require_same_rows(datas)
         if self.measure != "cka":
             require_memory(datas)
-        rows = {name: Centred.of(data, name) for name, data in datas.items()}
+        rows = {name: Centred.of(data, name, standardise=self.standardise) for name, data in datas.items()}
         numbers = {name: number for number, name in enumerate(datas)}
         values = np.eye(len(datas))
         own, begin = self._own(rows, progress)

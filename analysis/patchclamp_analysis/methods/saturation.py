@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..data.moments import moments
 from ..data.rows import Data
@@ -56,9 +57,16 @@ class Saturation(RankingMethod):
             begin = 0.5
             found = moments(data, progress.part(0.0, begin))
             constant, spread = found.constant, found.maximum - found.minimum
-            low = (found.minimum + self.low * spread).astype(np.float32)
-            high = (found.minimum + self.high * spread).astype(np.float32)
+            low = _rounded(found.minimum + self.low * spread, np.inf)
+            high = _rounded(found.minimum + self.high * spread, -np.inf)
         for _, block in progress.part(begin, 1.0).each(data.blocks()):
             counts += np.sum(block < low, axis=0), np.sum(block > high, axis=0)
         left, right = np.where(constant, 0.0, counts / len(data))
         return self.ranking(data, left + right, details={"left": left, "right": right})
+
+
+def _rounded(values: NDArray[np.float64], towards: float) -> NDArray[np.float32]:
+    """The nearest float32 that lies in this direction, so that comparing with it is comparing with the value."""
+    near = values.astype(np.float32)
+    beyond = near < values if towards > 0 else near > values
+    return np.where(beyond, np.nextafter(near, np.float32(towards)), near)

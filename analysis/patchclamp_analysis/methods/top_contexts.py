@@ -27,7 +27,9 @@ _BYTES, _WORKING_BYTES = 64, 2**22
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """An n-gram, the activation at its last word, and that word's row in the data."""
+    """An n-gram, the activation at its last word, and that word's row in what the data was made of, where rows that
+    the data leaves out count too.
+    """
 
     words: tuple[str, ...]
     activation: float
@@ -101,7 +103,11 @@ class TopContexts(TableMethod):
         found = []
         for neuron, values, rows in zip(data.neurons, sign * best.values, best.rows, strict=True):
             contexts = tuple(
-                Context(tuple(words[at] for at in types[row - lengths[row] + 1 : row + 1]), float(value), int(row))
+                Context(
+                    tuple(words[at] for at in types[row - lengths[row] + 1 : row + 1]),
+                    float(value),
+                    int(data.rows[row]),
+                )
                 for value, row in zip(values[rows >= 0], rows[rows >= 0], strict=True)
             )
             found.append(NeuronContexts(neuron.site, neuron.index, contexts))

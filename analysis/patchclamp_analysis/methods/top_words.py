@@ -116,10 +116,12 @@ def _sums(data: Data, types: NDArray[np.integer], count: int, progress: Progress
     """[V, D] sums of z over the rows of each type."""
     found = moments(data, progress.part(0.0, 0.5))
     mean, inverse = found.mean.astype(np.float32), np.where(found.constant, 0.0, 1.0 / found.scale).astype(np.float32)
+    # What float32 leaves of a large mean is much to a small deviation.
+    rest = (found.mean - mean).astype(np.float32)
     sums = np.zeros((count, len(data.neurons)))
     for rows, block in progress.part(0.5, 1.0).each(data.blocks()):
         here, places = np.unique(types[rows], return_inverse=True)
         ones = np.ones(len(block), np.float32)
         members = sparse.csr_array((ones, (places, np.arange(len(block)))), shape=(len(here), len(block)))
-        sums[here] += members @ (np.abs(block - mean) * inverse)
+        sums[here] += members @ (np.abs(block - mean - rest) * inverse)
     return sums

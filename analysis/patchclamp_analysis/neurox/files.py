@@ -168,7 +168,9 @@ def _read_json(path: Path, values: bool) -> Iterator[_Raw]:
                 activations = np.array(
                     [[layer["values"] for layer in feature["layers"]] for feature in features], np.float32
                 )
-            except (ValueError, KeyError, TypeError) as error:
+            except KeyError as error:
+                raise BadData(f"is no sentence of a NeuroX file: there is no {error}", where=where) from None
+            except (ValueError, TypeError) as error:
                 raise BadData(f"is no sentence of a NeuroX file: {error}", where=where) from None
             if activations.ndim != 3:
                 raise BadData("its words differ in layers or neurons, or it has none", where=where)

@@ -67,7 +67,7 @@ def overlap_plot(comparison: Comparison, count: int) -> Figure:
     if len(comparison.methods) < 2:
         raise BadData("one method has no others to agree with", where="overlap")
     shares = comparison.overlaps[comparison.counts.index(count)]
-    return heat_map(shares, comparison.methods, f"overlap of the top {count:,}")
+    return heat_map(shares, comparison.methods, f"overlap of the top {count:,}", "share of the neurons")
 
 
 def _check(comparison: Comparison, count: int) -> None:

@@ -99,10 +99,11 @@ def site_ticks(axes: Axes, sites: Sequence[str]) -> None:
 
 
 def ticks(axes: Axes, names: Sequence[str]) -> None:
-    """Names the places 0, 1, … of the x-axis."""
+    """Names the places 0, 1, … of the x-axis: long names aslant, and short ones beside several of them."""
     axes.set_xticks(np.arange(len(names)), list(map(plain, names)), fontsize="small")
+    many = sum(len(name) > _UPRIGHT for name in names) > 1
     for label in axes.get_xticklabels():
-        if len(label.get_text()) > _UPRIGHT:
+        if many or len(label.get_text()) > _UPRIGHT:
             label.set(rotation=45, ha="right", rotation_mode="anchor")
 
 
@@ -129,8 +130,8 @@ def site_bars(counts: Mapping[str, Mapping[str, int]], title: str) -> Figure:
     return figure
 
 
-def heat_map(values: NDArray[np.float64], names: Sequence[str], title: str) -> Figure:
-    """Of shares [M, M], from 0 to 1."""
+def heat_map(values: NDArray[np.float64], names: Sequence[str], title: str, unit: str) -> Figure:
+    """Of values [M, M] from 0 to 1, which are of this unit."""
     places = np.arange(len(names))
     numbered = len(names) <= _MOST_NUMBERS
     size = (0.6 if numbered else 0.25) * len(names)
@@ -144,10 +145,17 @@ def heat_map(values: NDArray[np.float64], names: Sequence[str], title: str) -> F
             colour = "white" if share < 0.6 else "black"
             axes.text(column, row, f"{share:.2f}", ha="center", va="center", color=colour, fontsize="small")
     axes.set_title(plain(title))
-    figure.colorbar(picture, shrink=0.8)
+    figure.colorbar(picture, shrink=0.8, label=unit)
     return figure
 
 
-def legend(axes: Axes, title: str = "") -> None:
+def legend(axes: Axes, title: str = "", marker_scale: float = 1.0) -> None:
     """Beside the axes, where it hides nothing."""
-    axes.legend(fontsize="small", title=title or None, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    axes.legend(
+        fontsize="small",
+        title=title or None,
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        frameon=False,
+        markerscale=marker_scale,
+    )

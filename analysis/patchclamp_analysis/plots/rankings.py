@@ -34,7 +34,7 @@ def ranking_plots(rankings: Mapping[str, Ranking], count: int) -> tuple[Plot, ..
     plots = [Plot("layers", f"Layers of the top {count:,}", site_bars(counts, title), _of_layers(counts))]
     if len(given) > 1:
         shares = overlaps(tops)
-        figure = heat_map(shares, list(rankings), f"overlap of the top {count:,}")
+        figure = heat_map(shares, list(rankings), f"overlap of the top {count:,}", "share of the neurons")
         plots.append(Plot("overlap", f"Agreement on the top {count:,}", figure, _of_pairs(list(rankings), shares)))
     if spreads := {name: distributedness(ranking) for name, ranking in rankings.items() if ranking.classes}:
         figure = _classes(spreads)
@@ -56,7 +56,7 @@ def _classes(spreads: Mapping[str, Mapping[str, int]]) -> Figure:
         at = np.arange(len(names)) + (number + 0.5) * width - 0.4
         axes.bar(at, [spread.get(name, 0) for name in names], width, label=plain(ranking))
     ticks(axes, names)
-    axes.set(ylabel="neurons", title="neurons with half of what a class is given")
+    axes.set(xlabel="class", ylabel="neurons", title="neurons with half of what a class is given")
     legend(axes)
     return figure
 

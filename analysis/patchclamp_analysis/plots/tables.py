@@ -94,7 +94,7 @@ def _similarity(tables: Tables) -> tuple[Plot, ...]:
     values = np.eye(len(names))
     for one, other, value in zip(frame["one"], frame["other"], frame["similarity"], strict=True):
         values[places[one], places[other]] = values[places[other], places[one]] = value
-    figure = heat_map(values, names, f"similarity: {tables.parameters.get('measure', '')}")
+    figure = heat_map(values, names, "similarity", str(tables.parameters.get("measure", "")))
     return (Plot("similarity", "How much alike each two are", figure, frame),)
 
 
@@ -113,7 +113,7 @@ def _map(tables: Tables) -> tuple[Plot, ...]:
         axes.scatter(members["x"], members["y"], s=size, linewidths=0, color=colour, label=label, rasterized=True)
     axes.set(xlabel="UMAP 1", ylabel="UMAP 2", title="a map of the neurons", xticks=[], yticks=[])
     if len(groups) <= _MOST_NAMES:
-        legend(axes, "population (neurons)")
+        legend(axes, "population (neurons)", marker_scale=float(np.sqrt(30.0 / size)))
     return (Plot("map", "A map of the neurons and their populations", figure, frame),)
 
 
@@ -130,8 +130,8 @@ def _factors(tables: Tables) -> tuple[Plot, ...]:
     axes.set_yticks(np.arange(len(factors)), factors, fontsize="small")
     words = [plain(str(word)) for word in frame["word" if "word" in frame else "row"]]
     axes.set_xticks(np.arange(len(frame)), words, rotation=90, fontsize="x-small")
-    axes.set_title("activity of each factor, as a part of its largest")
-    figure.colorbar(picture)
+    axes.set_title("activity of each factor")
+    figure.colorbar(picture, label="part of its largest")
     return (Plot("factors", f"Activity of the factors at the first {len(frame)} rows", figure, frame),)
 
 

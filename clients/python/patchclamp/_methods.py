@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
@@ -140,7 +141,8 @@ def to_struct(parameters: Mapping[str, object] | None) -> Struct:
         TypeError: A value has none.
     """
     message = Struct()
-    for name, value in (parameters or {}).items():
+    for name, given in (parameters or {}).items():
+        value = given.tolist() if isinstance(given, np.ndarray | np.generic) else given
         try:
             message.update({name: list(value) if isinstance(value, tuple) else value})  # type: ignore[dict-item]
         except (ValueError, TypeError):

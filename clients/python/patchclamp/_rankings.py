@@ -67,8 +67,10 @@ class Ranking:
             raise ValueError(f"there is no class {label!r}; there are {', '.join(self.classes) or 'none'}")
         held = self.classes[label] if label else self.neurons
         if not 0 <= count <= len(held):
-            more = f"; rankings.get({self.name!r}, top={count}) gives more" if count <= self.neuron_count else ""
-            raise ValueError(f"{count} neurons are wanted, and this holds the best {len(held)}{more}")
+            more = f"; rankings.get({self.name!r}, top={count}) gives more" if 0 < count <= self.neuron_count else ""
+            raise ValueError(
+                f"{count} neurons are wanted, and this holds the best {len(held)} of {self.neuron_count:,}{more}"
+            )
         return held[:count]
 
     @classmethod

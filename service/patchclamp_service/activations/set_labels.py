@@ -67,5 +67,6 @@ def picked(values: NDArray[np.float32], indices: Sequence[int], site: str, field
 
 def nearest(name: str, names: Collection[str]) -> str:
     """A hint for an error: "; the nearest is 'NOUN'"; none where the search would take long."""
-    found = difflib.get_close_matches(name[:100], names, n=1, cutoff=0.0) if len(names) <= _MOST_COMPARED else []
-    return f"; the nearest is {found[0]!r}" if found else ""
+    folded = {each.casefold(): each for each in names} if len(names) <= _MOST_COMPARED else {}
+    found = difflib.get_close_matches(name[:100].casefold(), folded, n=1, cutoff=0.0)
+    return f"; the nearest is {folded[found[0]]!r}" if found else ""

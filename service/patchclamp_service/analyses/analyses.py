@@ -45,12 +45,18 @@ class Analyses:
         message.tables.extend(read.tables)
         return message
 
-    async def keep(self, message: analysis_pb2.Analysis, operation: str) -> None:
+    async def keep(self, message: analysis_pb2.Analysis, operation: str) -> analysis_pb2.Analysis:
         """Makes an analysis of the tables that an operation has written, and of what the message says already: name,
-        what was read, and the number of rows."""
-        message.MergeFrom(await self._read(self.files.new_path(message.name, operation), partial(described, rows=0)))
+        what was read, and the number of rows. Returns it with the first rows of its tables."""
+        path = self.files.new_path(message.name, operation)
+        message.MergeFrom(await self._read(path, partial(described, rows=_ROWS)))
         message.create_time.FromDatetime(datetime.now(UTC))
-        await self.files.keep(message, operation)
+        recorded = analysis_pb2.Analysis()
+        recorded.CopyFrom(message)
+        for table in recorded.tables:
+            table.ClearField("columns")
+        await self.files.keep(recorded, operation)
+        return message
 
     async def write_csv(self, name: str, table: str, into: Path) -> None:
         """Writes one table, which the analysis has. Raises as `get`, or Exhausted when the disk is full."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -15,28 +14,30 @@ from patchclamp_service.activations.set_labels import nearest
 from patchclamp_service.analyses.analyses import Analyses
 from patchclamp_service.engine.errors import InvalidRequest, NotFound
 from patchclamp_service.store.downloads import file_chunks
-from patchclamp_service.store.staging import disk_space
+from patchclamp_service.store.staging import disk_space, staging
 
 __all__ = ["export"]
 
 
 async def export(
-    analyses: Analyses, request: analysis_pb2.ExportAnalysisRequest
+    analyses: Analyses, request: analysis_pb2.ExportAnalysisRequest, scratch: Path
 ) -> AsyncGenerator[activations_pb2.FileChunk]:
-    """The chunks of the file; size and digest with the first. Raises InvalidRequest, NotFound, or what reading the
-    analysis raises."""
+    """The chunks of the file, which may lie in `scratch` meanwhile; size and digest with the first. Raises
+    InvalidRequest, NotFound, or what reading the analysis raises."""
     message = await analyses.files.get(request.name)
     table = _table(message, request)
     if not table:
-        async for chunk in _chunks(await analyses.files.path(request.name, "name")):
-            yield chunk
-        return
-    with disk_space(), tempfile.TemporaryDirectory(prefix="patchclamp-") as folder:
-        path = Path(folder, "table.csv")
-        await analyses.write_csv(request.name, table, path)
-        async with aclosing(_chunks(path)) as chunks:
+        async with aclosing(_chunks(await analyses.files.path(request.name, "name"))) as chunks:
             async for chunk in chunks:
                 yield chunk
+        return
+    with disk_space():
+        async with staging(scratch) as folder:
+            path = folder / "table.csv"
+            await analyses.write_csv(request.name, table, path)
+            async with aclosing(_chunks(path)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
 
 def _table(message: analysis_pb2.Analysis, request: analysis_pb2.ExportAnalysisRequest) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from google.longrunning import operations_pb2
 from patchclamp.v1 import analysis_pb2
 
 from patchclamp_service.activations.activation_sets import ActivationSets
-from patchclamp_service.analyses import work as analysis_work
+from patchclamp_service.analyses import work
 from patchclamp_service.analyses.analyses import COLLECTION, Analyses
 from patchclamp_service.analyses.checks import chosen_sites
 from patchclamp_service.analyses.live_text import LiveTexts
@@ -49,34 +49,31 @@ class AnalysisJobs:
 
     async def start(self, request: Request) -> operations_pb2.Operation:
         """Checks all that can be seen without the activations, then starts an operation."""
-        asked = Request()
-        asked.CopyFrom(request)
-        if earlier := await self._jobs.earlier(_METHOD, asked, request.request_id):
-            return earlier
+        return await self._jobs.once(_METHOD, request, request.request_id, self._checked)
+
+    async def _checked(self, request: Request) -> tuple[str, Sequence[str]]:
+        """What will be made and read. Fills in what may be another default after a restart."""
         target = f"{COLLECTION}/{resource_id(request.analysis_id, 'analysis_id')}"
         planned = await self._plans.of(request)
-        # Defaults may change before a restart; what was asked for does not.
         request.label = planned.layer
         if planned.reading:
             request.text.model = planned.reading.model
         edits = (edit.set_to_mean.activation_set for edit in request.text.interventions if edit.HasField("set_to_mean"))
-        reads = dict.fromkeys(filter(None, (*(each.name for each in planned.sets), request.ranking, *edits)))
-        return await self._jobs.start(
-            _METHOD, request, target=target, reads=tuple(reads), request_id=request.request_id, asked=asked
+        return target, tuple(
+            dict.fromkeys(filter(None, (*(each.name for each in planned.sets), request.ranking, *edits)))
         )
 
     async def _run(self, request: Request, context: JobContext) -> analysis_pb2.Analysis:
         name, operation, files = context.target, context.operation, self._analyses.files
-        if not await files.made_by(name, operation):  # else an earlier attempt came to its end, and was not heard of
-            planned = await self._plans.of(request)
-            path = files.new_path(name, operation)
-            async with self._sources(planned, context) as sources:
-                count = await self._workers.run(
-                    analysis_work.analyze, sources, planned.choice, planned.method, path, context=context
-                )
-            await self._analyses.keep(_message(name, request, planned, count), operation)
-        await files.discard(name)
-        return await self._analyses.get(name)
+        if await files.made_by(name, operation):  # an earlier attempt came to its end, and was not heard of
+            return await self._analyses.get(name)
+        planned = await self._plans.of(request)
+        path = files.new_path(name, operation)
+        async with self._sources(planned, context) as sources:
+            count = await self._workers.run(
+                work.analyze, sources, planned.choice, planned.method, path, context=context
+            )
+        return await self._analyses.keep(_message(name, request, planned, count), operation)
 
     @asynccontextmanager
     async def _sources(self, planned: AnalysisPlan, context: JobContext) -> AsyncGenerator[dict[str, Source]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from patchclamp_analysis.evaluation import Evaluation
 from patchclamp_analysis.evaluation.selections import neuron_counts
 
 from patchclamp_service.activations.activation_sets import ActivationSets
-from patchclamp_service.analyses import work as analysis_work
+from patchclamp_service.analyses import work
 from patchclamp_service.analyses.analyses import COLLECTION, Analyses
 from patchclamp_service.analyses.checks import built, check_same_model, check_sites, chosen_layer
 from patchclamp_service.analyses.ranking_comparison import same_neurons
@@ -67,31 +68,33 @@ class EvaluationJobs:
 
     async def start(self, request: analysis_pb2.EvaluateRankingsRequest) -> operations_pb2.Operation:
         """Checks all that can be seen without the activations, then starts an operation."""
+        return await self._jobs.once(_METHOD, request, request.request_id, self._checked)
+
+    async def _checked(self, request: analysis_pb2.EvaluateRankingsRequest) -> tuple[str, Sequence[str]]:
+        """What will be made and read. Fills in what may be another default after a restart."""
         target = f"{COLLECTION}/{resource_id(request.analysis_id, 'analysis_id')}"
         judged = await self._judged(request)
         request.activation_set = judged.train.name
-        reads = [*request.rankings, *(each.name for each in judged.sets)]
-        return await self._jobs.start(_METHOD, request, target=target, reads=reads, request_id=request.request_id)
+        return target, [*request.rankings, *(each.name for each in judged.sets)]
 
     async def _run(self, request: analysis_pb2.EvaluateRankingsRequest, context: JobContext) -> analysis_pb2.Analysis:
         name, operation, files = context.target, context.operation, self._analyses.files
-        if not await files.made_by(name, operation):  # else an earlier attempt came to its end, and was not heard of
-            judged = await self._judged(request)
-            rows = [await self._rows(judged, stored) for stored in judged.sets]
-            paths = {each: await self._rankings.files.path(each, "rankings") for each in request.rankings}
-            count = await self._workers.run(
-                analysis_work.evaluate,
-                judged.how,
-                {each.partition("/")[2]: path for each, path in paths.items()},
-                rows[0],
-                rows[1] if judged.test else None,
-                judged.notes,
-                files.new_path(name, operation),
-                context=context,
-            )
-            await self._analyses.keep(_analysis(name, judged, count), operation)
-        await files.discard(name)
-        return await self._analyses.get(name)
+        if await files.made_by(name, operation):  # an earlier attempt came to its end, and was not heard of
+            return await self._analyses.get(name)
+        judged = await self._judged(request)
+        rows = [await self._rows(judged, stored) for stored in judged.sets]
+        paths = {each: await self._rankings.files.path(each, "rankings") for each in request.rankings}
+        count = await self._workers.run(
+            work.evaluate,
+            judged.how,
+            {each.partition("/")[2]: path for each, path in paths.items()},
+            rows[0],
+            rows[1] if judged.test else None,
+            judged.notes,
+            files.new_path(name, operation),
+            context=context,
+        )
+        return await self._analyses.keep(_analysis(name, judged, count), operation)
 
     async def _rows(self, judged: _Judged, stored: activations_pb2.ActivationSet) -> Rows:
         # What is trained on, what is judged by and what training takes are in memory at once.

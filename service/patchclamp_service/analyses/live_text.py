@@ -19,7 +19,7 @@ from patchclamp_service.engine.errors import EngineFailure, Exhausted, InvalidRe
 from patchclamp_service.engine.requests import ExtractRequest, SentenceActivations
 from patchclamp_service.engine.stream import Stream
 from patchclamp_service.registry import Registry
-from patchclamp_service.store.staging import disk_space, staging, sweep
+from patchclamp_service.store.staging import disk_space, staging
 from patchclamp_service.wire.edits import Edits
 from patchclamp_service.wire.extraction import extract_request
 from patchclamp_service.wire.interventions import refuse_sets
@@ -61,10 +61,6 @@ class LiveTexts:
         self._registry = registry
         self._edits = edits
         self._folder = folder
-
-    async def sweep(self) -> None:
-        """Removes what a server that was killed has left."""
-        await sweep(self._folder, _nobody)
 
     async def check(self, text: analysis_pb2.LiveText, sites: Sequence[str], fields: Sequence[str]) -> Reading:
         """Checks all that ExtractActivations would; nothing runs, save the sources of patches. `fields` are the fields
@@ -124,10 +120,6 @@ class LiveTexts:
                     raise InvalidRequest(what, reason="NO_ROWS", field="text.sentences")
                 sentences = np.repeat(np.arange(len(counts)), counts)
                 yield TextRows(path, reading.sites, tuple(words), sentences, np.array(masked), memory_bytes)
-
-
-async def _nobody(name: str) -> bool:
-    return False
 
 
 async def _name(engine: Engine, site: str) -> str:

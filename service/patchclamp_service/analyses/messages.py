@@ -25,7 +25,8 @@ _ANSWERS = {"ranking": analysis_pb2.METHOD_ANSWER_RANKING, "tables": analysis_pb
 
 _TOP = 100
 # Of all lists of a message together: it stays below the 4 MiB that gRPC's clients take by default.
-_MOST_NEURONS = 100_000
+_MOST_BYTES = 3 << 20
+_NEURON_BYTES = 24  # at most, beside the name of its site
 
 
 def listed_methods() -> list[analysis_pb2.Method]:
@@ -46,10 +47,13 @@ def struct_of(values: Mapping[str, object]) -> struct_pb2.Struct:
     return message
 
 
-def shown_count(top: int, classes: int, field: str = "top") -> int:
-    """How many neurons each list of a ranking of so many classes shows. InvalidRequest if they are too many."""
-    most = _MOST_NEURONS // (1 + classes)
+def shown_count(top: int, classes: int, sites: Iterable[str]) -> int:
+    """How many neurons of these sites each list of a ranking of so many classes shows. InvalidRequest if they are too
+    many."""
+    longest = max(len(site.encode()) for site in sites)
+    most = max(1, _MOST_BYTES // (_NEURON_BYTES + longest) // (1 + classes))
     if top > most:
+        field = "top"
         text = f"{field}: {top} neurons, overall and for each of {classes} classes, are more than a message holds"
         text += f": up to {most}; ExportRanking gives all"
         raise InvalidRequest(text, reason="TOO_MANY_NEURONS", field=field)
@@ -58,7 +62,7 @@ def shown_count(top: int, classes: int, field: str = "top") -> int:
 
 def fill_ranking(message: analysis_pb2.Ranking, ranking: Ranking, top: int) -> None:
     """Adds the best neurons, overall and for each class, and where they are."""
-    count = shown_count(top, len(ranking.classes))
+    count = shown_count(top, len(ranking.classes), [site.name for site in ranking.neurons.sites])
     message.neurons.extend(_scored(ranking.top(count)))
     message.classes.extend(
         analysis_pb2.ClassRanking(label=name, neurons=_scored(ranking.top(count, name))) for name in ranking.classes

@@ -155,8 +155,9 @@ def _check_text(request: Request, method: TableMethod) -> None:
         text = "compare_with: a text is compared with nothing; leave it out, or give an activation set"
         raise InvalidRequest(text, reason="SETS_UNUSED", field="compare_with")
     if method.supervised or request.label:
-        text = "label: a text has no labels; give an activation set that has some"
-        raise InvalidRequest(text, reason="NO_LABELS", field="label" if request.label else "text")
+        field = "label" if request.label else "text"
+        text = f"{field}: a text has no labels; give an activation set that has some"
+        raise InvalidRequest(text, reason="NO_LABELS", field=field)
     if not (request.sites or request.neurons or request.ranking):
         text = "sites: say at which sites the text is read, or which neurons are looked at"
         raise InvalidRequest(text, reason="NO_SITES", field="sites")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from patchclamp.v1 import activations_pb2, analysis_pb2
 from patchclamp_analysis.methods.linear_probe import LinearProbe
 
 from patchclamp_service.activations.activation_sets import ActivationSets
-from patchclamp_service.analyses import work as analysis_work
+from patchclamp_service.analyses import work
 from patchclamp_service.analyses.checks import built, check_same_model, check_sites, chosen_layer, chosen_sites
 from patchclamp_service.analyses.messages import struct_of
 from patchclamp_service.analyses.rankings import Rankings
@@ -51,39 +52,39 @@ class ProbeJobs:
 
     async def train(self, request: analysis_pb2.TrainProbeRequest) -> operations_pb2.Operation:
         """Checks all that can be seen without the activations, then starts an operation."""
+        return await self._jobs.once(_TRAIN, request, request.request_id, self._trainable)
+
+    async def _trainable(self, request: analysis_pb2.TrainProbeRequest) -> tuple[str, Sequence[str]]:
+        """What will be made and read. Fills in what may be another default after a restart."""
         target = f"{COLLECTION}/{resource_id(request.probe_id, 'probe_id')}"
         stored = await self._sets.get(request.activation_set, "activation_set")
         built(LinearProbe, request.parameters)
         request.label = chosen_layer(stored, request.label, supervised=True)
         await self._sites(request, stored)
-        reads = [request.activation_set, *filter(None, [request.ranking])]
-        return await self._jobs.start(_TRAIN, request, target=target, reads=reads, request_id=request.request_id)
+        return target, [request.activation_set, *filter(None, [request.ranking])]
 
     async def evaluate(self, request: analysis_pb2.EvaluateProbeRequest) -> operations_pb2.Operation:
         """Checks that set and probe fit, then starts an operation."""
+        return await self._jobs.once(_EVALUATE, request, request.request_id, self._judgeable)
+
+    async def _judgeable(self, request: analysis_pb2.EvaluateProbeRequest) -> tuple[str, Sequence[str]]:
+        """What will be read."""
         await self._judged(request)
-        reads = (request.activation_set, request.probe)
-        return await self._jobs.start(_EVALUATE, request, target="", reads=reads, request_id=request.request_id)
+        return "", (request.activation_set, request.probe)
 
     async def _train(self, request: analysis_pb2.TrainProbeRequest, context: JobContext) -> analysis_pb2.Probe:
         name, operation = context.target, context.operation
-        if not await self._probes.made_by(name, operation):
-            stored = await self._sets.get(request.activation_set, "activation_set")
-            method = built(LinearProbe, request.parameters)
-            rows = await self._rows(stored, request.label, await self._sites(request, stored))
-            ranking = await self._rankings.files.path(request.ranking, "ranking") if request.ranking else None
-            trained = await self._workers.run(
-                analysis_work.train_probe,
-                rows,
-                method,
-                ranking,
-                request.top,
-                self._probes.new_path(name, operation),
-                context=context,
-            )
-            await self._probes.keep(_probe(name, request.label, method, stored, trained), operation)
-        await self._probes.discard(name)
-        return await self._probes.get(name)
+        if await self._probes.made_by(name, operation):  # an earlier attempt came to its end, and was not heard of
+            return await self._probes.get(name)
+        stored = await self._sets.get(request.activation_set, "activation_set")
+        method = built(LinearProbe, request.parameters)
+        rows = await self._rows(stored, request.label, await self._sites(request, stored))
+        ranking = await self._rankings.files.path(request.ranking, "ranking") if request.ranking else None
+        path = self._probes.new_path(name, operation)
+        trained = await self._workers.run(work.train_probe, rows, method, ranking, request.top, path, context=context)
+        probe = _probe(name, request.label, method, stored, trained)
+        await self._probes.keep(probe, operation)
+        return probe
 
     async def _evaluate(
         self, request: analysis_pb2.EvaluateProbeRequest, context: JobContext
@@ -91,7 +92,7 @@ class ProbeJobs:
         stored, probe = await self._judged(request)
         rows = await self._rows(stored, probe.label, tuple(site.site for site in probe.sites))
         path: Path = await self._probes.path(probe.name, "probe")
-        judged = await self._workers.run(analysis_work.evaluate_probe, rows, path, context=context)
+        judged = await self._workers.run(work.evaluate_probe, rows, path, context=context)
         return _evaluation(request, judged)
 
     async def _rows(self, stored: activations_pb2.ActivationSet, layer: str, sites: tuple[str, ...]) -> Rows:

@@ -56,16 +56,19 @@ async def same_neurons(
 
 async def agreement(request: analysis_pb2.CompareRankingsRequest, rankings: Rankings) -> Agreement:
     """Raises as `same_neurons`, and InvalidRequest for more neurons than there are."""
+    tops = []
     async with aclosing(same_neurons(request.rankings, rankings)) as opened:
-        found = [ranking async for _, ranking in opened]
-    count = len(found[0].neurons)
-    top = request.top or max(1, count // _PART)
-    if top > count:
-        text = f"top: {top} is out of range: 1 to {count}, the neurons of the rankings"
+        async for _, ranking in opened:  # one at a time: with all their scores they may be large
+            tops.append(await asyncio.to_thread(top_places, [ranking], _top(request.top, len(ranking.neurons))))
+    return await asyncio.to_thread(_agreement, np.concatenate(tops))
+
+
+def _top(wanted: int, count: int) -> int:
+    if wanted > count:
+        text = f"top: {wanted} is out of range: 1 to {count}, the neurons of the rankings"
         raise InvalidRequest(text, reason="OUT_OF_RANGE", field="top")
-    return await asyncio.to_thread(_agreement, found, top)
+    return wanted or max(1, count // _PART)
 
 
-def _agreement(rankings: Sequence[Ranking], top: int) -> Agreement:
-    tops = top_places(rankings, top)
-    return Agreement(top, overlaps(tops), average_overlap(tops), neuron_vote(tops))
+def _agreement(tops: NDArray[np.int64]) -> Agreement:
+    return Agreement(tops.shape[1], overlaps(tops), average_overlap(tops), neuron_vote(tops))

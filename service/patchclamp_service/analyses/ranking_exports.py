@@ -7,6 +7,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
 
 from patchclamp.v1 import activations_pb2, analysis_pb2
 from patchclamp_analysis.results import Ranking
@@ -20,12 +21,13 @@ _CHUNK_BYTES = 256 << 10
 
 
 async def export(
-    ranking: Ranking, form: analysis_pb2.RankingFormat.ValueType
+    ranking: Ranking, form: analysis_pb2.RankingFormat.ValueType, scratch: Path
 ) -> AsyncGenerator[activations_pb2.FileChunk]:
-    """The chunks of the file; size and digest with the first. Raises Exhausted when the disk is full."""
+    """The chunks of the file, which lies in `scratch` meanwhile; size and digest with the first. Raises Exhausted when
+    the disk is full."""
     pieces = (_json if form == analysis_pb2.RANKING_FORMAT_JSON else _csv)(ranking)
     digest = hashlib.sha256()
-    with disk_space(), tempfile.TemporaryFile(prefix="patchclamp-") as file:
+    with disk_space(), tempfile.TemporaryFile(dir=scratch) as file:
         while piece := await asyncio.to_thread(next, pieces, b""):
             digest.update(piece)
             await asyncio.to_thread(file.write, piece)

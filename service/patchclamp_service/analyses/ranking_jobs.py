@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from google.longrunning import operations_pb2
@@ -9,7 +10,7 @@ from patchclamp.v1 import activations_pb2, analysis_pb2
 from patchclamp_analysis.methods import ComparingMethod, RankingMethod
 
 from patchclamp_service.activations.activation_sets import ActivationSets
-from patchclamp_service.analyses import work as analysis_work
+from patchclamp_service.analyses import work
 from patchclamp_service.analyses.checks import built, chosen_layer, chosen_sites, label_count, method_named
 from patchclamp_service.analyses.messages import shown_count
 from patchclamp_service.analyses.rankings import COLLECTION, Rankings
@@ -36,22 +37,24 @@ class RankingJobs:
 
     async def start(self, request: analysis_pb2.RankNeuronsRequest) -> operations_pb2.Operation:
         """Checks all that can be seen without the activations, then starts an operation."""
+        return await self._jobs.once(_METHOD, request, request.request_id, self._checked)
+
+    async def _checked(self, request: analysis_pb2.RankNeuronsRequest) -> tuple[str, Sequence[str]]:
+        """What will be made and read. Fills in what may be another default after a restart."""
         target = f"{COLLECTION}/{resource_id(request.ranking_id, 'ranking_id')}"
         stored = await self._sets.get(request.activation_set, "activation_set")
-        _, request.label, _ = _chosen(request, stored)
+        _, request.label, sites = _chosen(request, stored)
         await self._others(request)
-        shown_count(request.top, label_count(stored, request.label))
-        reads = (request.activation_set, *request.compare_with)
-        return await self._jobs.start(_METHOD, request, target=target, reads=reads, request_id=request.request_id)
+        shown_count(request.top, label_count(stored, request.label), sites)
+        return target, (request.activation_set, *request.compare_with)
 
     async def _run(self, request: analysis_pb2.RankNeuronsRequest, context: JobContext) -> analysis_pb2.Ranking:
         name, operation, files = context.target, context.operation, self._rankings.files
-        if not await files.made_by(name, operation):  # else an earlier attempt came to its end, and was not heard of
-            stored = await self._sets.get(request.activation_set, "activation_set")
-            count = await self._rank(request, stored, files.new_path(name, operation), context)
-            await self._rankings.keep(request, stored, name, operation, count)
-        await files.discard(name)
-        return await self._rankings.get(name)
+        if await files.made_by(name, operation):  # an earlier attempt came to its end, and was not heard of
+            return await self._rankings.get(name)
+        stored = await self._sets.get(request.activation_set, "activation_set")
+        count = await self._rank(request, stored, files.new_path(name, operation), context)
+        return await self._rankings.keep(request, stored, name, operation, count)
 
     async def _rank(
         self,
@@ -64,10 +67,10 @@ class RankingJobs:
         method, layer, sites = _chosen(request, stored)
         rows = await self._rows(stored, layer, sites)
         if isinstance(method, RankingMethod):
-            return await self._workers.run(analysis_work.rank, rows, method, path, context=context)
+            return await self._workers.run(work.rank, rows, method, path, context=context)
         others = await self._others(request)
         sets = {stored.name: rows} | {each.name: await self._rows(each, "", chosen_sites(each, ())) for each in others}
-        return await self._workers.run(analysis_work.compare, sets, method, path, context=context)
+        return await self._workers.run(work.compare, sets, method, path, context=context)
 
     async def _rows(self, stored: activations_pb2.ActivationSet, layer: str, sites: tuple[str, ...]) -> Rows:
         return Rows(await self._sets.path(stored.name), layer, sites, self._workers.memory_bytes // 2)

@@ -49,8 +49,8 @@ class Rankings:
         name: str,
         operation: str,
         rows: int,
-    ) -> None:
-        """Makes a ranking of the file that an operation has written."""
+    ) -> analysis_pb2.Ranking:
+        """Makes a ranking of the file that an operation has written; returns it with its best neurons."""
         ranking = await asyncio.to_thread(Ranking.load, self.files.new_path(name, operation))
         message = analysis_pb2.Ranking(
             method=ranking.method,
@@ -67,6 +67,9 @@ class Rankings:
         )
         message.create_time.FromDatetime(datetime.now(UTC))
         await asyncio.to_thread(fill_ranking, message, ranking, request.top)
-        message.ClearField("neurons")
-        message.ClearField("classes")
-        await self.files.keep(message, operation)
+        recorded = analysis_pb2.Ranking()
+        recorded.CopyFrom(message)
+        recorded.ClearField("neurons")
+        recorded.ClearField("classes")
+        await self.files.keep(recorded, operation)
+        return message

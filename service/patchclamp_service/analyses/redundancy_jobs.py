@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from google.longrunning import operations_pb2
-from patchclamp.v1 import activations_pb2, analysis_pb2, common_pb2
+from patchclamp.v1 import activations_pb2, analysis_pb2
 from patchclamp_analysis.methods.correlation_clusters import CorrelationClusters
 
 from patchclamp_service.activations.activation_sets import ActivationSets
-from patchclamp_service.analyses import work as analysis_work
+from patchclamp_service.analyses import work
 from patchclamp_service.analyses.checks import check_same_model, check_sites, chosen_sites
 from patchclamp_service.analyses.rankings import Rankings
 from patchclamp_service.analyses.work import Rows
@@ -35,9 +35,12 @@ class RedundancyJobs:
 
     async def start(self, request: analysis_pb2.FindRedundantNeuronsRequest) -> operations_pb2.Operation:
         """Checks all that can be seen without the activations, then starts an operation."""
+        return await self._jobs.once(_METHOD, request, request.request_id, self._checked)
+
+    async def _checked(self, request: analysis_pb2.FindRedundantNeuronsRequest) -> tuple[str, Sequence[str]]:
+        """What will be read."""
         await self._sites(request, await self._sets.get(request.activation_set, "activation_set"))
-        reads = [request.activation_set, *filter(None, [request.ranking])]
-        return await self._jobs.start(_METHOD, request, target="", reads=reads, request_id=request.request_id)
+        return "", [request.activation_set, *filter(None, [request.ranking])]
 
     async def _run(
         self, request: analysis_pb2.FindRedundantNeuronsRequest, context: JobContext
@@ -47,17 +50,9 @@ class RedundancyJobs:
         rows = Rows(await self._sets.path(stored.name), "", sites, self._workers.memory_bytes // 2)
         ranking = await self._rankings.files.path(request.ranking, "ranking") if request.ranking else None
         method = CorrelationClusters(threshold=request.threshold or _THRESHOLD)
-        found = await self._workers.run(
-            analysis_work.find_redundant, rows, method, ranking, request.seed, context=context
-        )
-        independent = _neurons(found.independent)
-        return analysis_pb2.Redundancy(
-            activation_set=stored.name,
-            clusters=[analysis_pb2.NeuronCluster(neurons=_neurons(cluster)) for cluster in found.clusters],
-            independent=independent,
-            neuron_count=found.neurons,
-            redundant_share=1 - sum(len(each.indices) for each in independent) / found.neurons,
-        )
+        message = await self._workers.run(work.find_redundant, rows, method, ranking, request.seed, context=context)
+        message.activation_set = stored.name
+        return message
 
     async def _sites(
         self, request: analysis_pb2.FindRedundantNeuronsRequest, stored: activations_pb2.ActivationSet
@@ -73,7 +68,3 @@ class RedundancyJobs:
         sites = tuple(site.site for site in ranking.distribution)
         check_sites(stored, sites, ranking.name)
         return sites
-
-
-def _neurons(by_site: Mapping[str, Sequence[int]]) -> list[common_pb2.Neurons]:
-    return [common_pb2.Neurons(site=site, indices=indices) for site, indices in by_site.items()]

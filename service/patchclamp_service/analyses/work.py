@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from patchclamp.v1 import analysis_pb2, common_pb2
 from patchclamp_analysis.data import Data
 from patchclamp_analysis.data.neurons import Neurons
 from patchclamp_analysis.errors import BadData
@@ -26,14 +27,12 @@ from patchclamp_analysis.tables import Tables
 
 from patchclamp_service.analyses.neuron_choice import Choice
 from patchclamp_service.analyses.text_rows import TextRows
-from patchclamp_service.engine.errors import DigestMismatch
+from patchclamp_service.engine.errors import DigestMismatch, NotFound
 from patchclamp_service.jobs.worker_process import Report
-from patchclamp_service.store.staging import disk_space
 
 __all__ = [
     "ClassScores",
     "Judged",
-    "Redundant",
     "Rows",
     "Source",
     "Trained",
@@ -62,9 +61,11 @@ class Rows:
 
     @contextmanager
     def opened(self) -> Generator[Data]:
-        """The rows with their labels. Raises BadData, or DigestMismatch when the file is not whole."""
+        """The rows with their labels. Raises BadData, NotFound, or DigestMismatch when the file is not whole."""
         try:
             stored = ActivationSet.open(self.path)
+        except FileNotFoundError:
+            raise NotFound("the activation set was removed just now", field="activation_set") from None
         except BadData as error:
             raise DigestMismatch("the file of the activation set is not whole", reason="DATA_LOST") from error
         with stored:
@@ -119,15 +120,6 @@ class Judged:
     accuracy: float
     majority: float
     classes: tuple[ClassScores, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Redundant:
-    """Clusters of two neurons or more, and one neuron of each with all that are alone: indices by site."""
-
-    neurons: int
-    clusters: tuple[dict[str, list[int]], ...]
-    independent: dict[str, list[int]]
 
 
 def rank(report: Report, rows: Rows, method: RankingMethod, path: Path) -> int:
@@ -218,25 +210,33 @@ def analyze(report: Report, sources: Mapping[str, Source], choice: Choice, metho
     return len(datas[first])
 
 
-def top_words(report: Report, rows: Source, method: TopWords, neurons: Sequence[tuple[str, int]]) -> list[NeuronWords]:
+def top_words(
+    report: Report, rows: Source, method: TopWords, neurons: Sequence[tuple[str, int]]
+) -> analysis_pb2.TopWordsResponse:
     """The words that drive each of the neurons, which are of the sites of the rows."""
     with rows.opened() as data:
         starts = _starts(data)
         places = np.unique([starts[site] + index for site, index in neurons])
         found = method.find(data, places, progress=_percent(report, "looking"))
     by_neuron = {(each.site, each.index): each for each in found}
-    return [by_neuron[neuron] for neuron in neurons]
+    return analysis_pb2.TopWordsResponse(neurons=[_message(by_neuron[neuron]) for neuron in neurons])
 
 
 def find_redundant(
     report: Report, rows: Rows, method: CorrelationClusters, ranking: Path | None, seed: int
-) -> Redundant:
-    """Clusters the neurons of the rows; of each the best of a ranking of them stays, or a random one."""
+) -> analysis_pb2.Redundancy:
+    """Clusters the neurons of the rows; of each the best of a ranking of them stays, or a random one. Whose rows they
+    are is not said."""
     with rows.opened() as data:
         clusters = method.cluster(data, progress=_percent(report, "clustering"))
     kept = clusters.independent(None if ranking is None else Ranking.load(ranking), seed=seed)
     members = [clusters.neurons.keep(places) for places in clusters.members() if len(places) > 1]
-    return Redundant(len(clusters.neurons), tuple(map(_by_site, members)), _by_site(clusters.neurons.keep(kept)))
+    return analysis_pb2.Redundancy(
+        clusters=[analysis_pb2.NeuronCluster(neurons=_by_site(neurons)) for neurons in members],
+        independent=_by_site(clusters.neurons.keep(kept)),
+        neuron_count=len(clusters.neurons),
+        redundant_share=1 - len(kept) / len(clusters.neurons),
+    )
 
 
 def _only(data: Data, rows: NDArray[np.int64]) -> Data:
@@ -244,11 +244,16 @@ def _only(data: Data, rows: NDArray[np.int64]) -> Data:
     return replace(data.take(chosen), masked=data.masked + int(np.sum(~chosen)))
 
 
-def _by_site(neurons: Neurons) -> dict[str, list[int]]:
+def _by_site(neurons: Neurons) -> list[common_pb2.Neurons]:
     found: dict[str, list[int]] = {}
     for neuron in neurons:
         found.setdefault(neuron.site, []).append(neuron.index)
-    return found
+    return [common_pb2.Neurons(site=site, indices=indices) for site, indices in found.items()]
+
+
+def _message(found: NeuronWords) -> analysis_pb2.NeuronWords:
+    words = [analysis_pb2.WordScore(word=each.word, score=each.score, count=each.count) for each in found.words]
+    return analysis_pb2.NeuronWords(site=found.site, index=found.index, words=words)
 
 
 def _scores(label: str, right: int, said: int, there: int) -> ClassScores:
@@ -288,6 +293,5 @@ def _percent(report: Report, stage: str) -> Progress:
 
 
 def _write(result: Ranking | Probe | Tables, path: Path) -> None:
-    with disk_space():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        result.save(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    result.save(path)

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from google.longrunning import operations_pb2
 from google.protobuf.message import Message
+from sqlalchemy import Connection
 
 from patchclamp_service.engine.errors import InvalidRequest, NotReady
 from patchclamp_service.jobs import records
@@ -25,13 +26,16 @@ from patchclamp_service.store.database import Database
 from patchclamp_service.store.pages import last_seen
 from patchclamp_service.store.resources import checked_name, checked_request_id
 
-__all__ = ["Discard", "JobContext", "Jobs", "Run"]
+__all__ = ["Check", "Discard", "JobContext", "Jobs", "Run"]
 
 RequestT = TypeVar("RequestT", bound=Message)
 
 Run = Callable[[RequestT, JobContext], Awaitable[Message]]
 """Does the work of a request and returns the response. It is cancelled when a caller cancels the operation, and when
 the server stops: it must let go of what it holds then, and leave what a later attempt can go on with."""
+
+Check = Callable[[RequestT], Awaitable[tuple[str, Sequence[str]]]]
+"""Checks a request, fills in what it leaves open, and returns what will be made and the names of what will be read."""
 
 _FILTERS = {"": None, "done=true": True, "done=false": False}
 _POLL_SECONDS = 0.5
@@ -55,14 +59,18 @@ class Jobs:
         was cancelled or has failed, to remove what its attempts have left."""
         self._kinds[method] = Kind(request, run, discard)
 
-    async def earlier(self, method: str, request: Message, request_id: str) -> operations_pb2.Operation | None:
-        """The operation that the same request_id has started, whatever became of it and of what it read. Raises
-        AlreadyExists if it was given with another request."""
-        found = partial(
-            records.made_by, method=method, request_id=checked_request_id(request_id), digest=_digest(request)
-        )
-        record = await self._database.run(found) if request_id else None
-        return record.message() if record else None
+    async def once(
+        self, method: str, request: RequestT, request_id: str, check: Check[RequestT]
+    ) -> operations_pb2.Operation:
+        """Starts an operation with what `check` makes of a copy of the request. The same request_id with an equal
+        request is the same operation, whatever became of it and of what it read: it is not checked again. Raises what
+        `check` and `start` raise."""
+        if earlier := await self._earlier(method, request, request_id):
+            return earlier
+        checked = type(request)()
+        checked.CopyFrom(request)
+        target, reads = await check(checked)
+        return await self.start(method, checked, target=target, reads=reads, request_id=request_id, asked=request)
 
     async def start(
         self,
@@ -100,8 +108,9 @@ class Jobs:
     async def list(
         self, condition: str, page_size: int, page_token: str
     ) -> tuple[Sequence[operations_pb2.Operation], str]:
-        """A page of operations, the newest first, and the token of the next one. The condition is "", "done=true" or
-        "done=false". Raises InvalidRequest for another, and for a token of another list."""
+        """A page of operations, the newest first, and the token of the next one; fewer than asked for where they are
+        large. The condition is "", "done=true" or "done=false". Raises InvalidRequest for another, and for a token of
+        another list."""
         compact = condition.replace(" ", "")
         if compact not in _FILTERS:
             text = f"filter: {condition!r} is not supported; 'done=true' and 'done=false' are"
@@ -110,9 +119,12 @@ class Jobs:
             raise InvalidRequest(f"page_size: {page_size} is negative", field="page_size")
         scope = f"operations?{compact}"
         after = last_seen(scope, page_token)
-        asked = partial(records.page, scope=scope, done=_FILTERS[compact], size=page_size, after=after)
-        found, following = await self._database.run(asked)
-        return [record.message() for record in found], following
+
+        def page(connection: Connection) -> tuple[list[operations_pb2.Operation], str]:
+            found, following = records.page(connection, scope, _FILTERS[compact], page_size, after)
+            return [record.message() for record in found], following
+
+        return await self._database.run(page)
 
     async def cancel(self, name: str, field: str = "name") -> None:
         """Has the operation stopped, by whichever server runs it. One that has ended stays as it is."""
@@ -145,6 +157,15 @@ class Jobs:
     async def close(self) -> None:
         """Stops what runs. Its records stay for the next server; who waits is told how far it is."""
         await self._runner.close()
+
+    async def _earlier(self, method: str, request: Message, request_id: str) -> operations_pb2.Operation | None:
+        """The operation that the same request_id has started, whatever became of it and of what it read. Raises
+        AlreadyExists if it was given with another request."""
+        found = partial(
+            records.made_by, method=method, request_id=checked_request_id(request_id), digest=_digest(request)
+        )
+        record = await self._database.run(found) if request_id else None
+        return record.message() if record else None
 
     async def _read(self, identifier: str, field: str) -> Record:
         return await self._database.run(partial(records.read, identifier=identifier, field=field))

@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, case, func, select
 
 from patchclamp_service.engine.errors import AlreadyExists, Exhausted, Unsupported
 from patchclamp_service.store.database import insert_if_absent
-from patchclamp_service.store.pages import page_token
+from patchclamp_service.store.pages import on_page, page_token
 from patchclamp_service.store.resources import missing
 from patchclamp_service.store.tables import operation_reads, operations, resources
 
@@ -45,7 +45,6 @@ __all__ = [
 ]
 
 _MOST_LIVE = 1000
-_MOST_ON_PAGE = 1000
 _WAITING = common_pb2.OperationMetadata(stage="waiting").SerializeToString()
 
 
@@ -212,16 +211,17 @@ def read(connection: Connection, identifier: str, field: str = "name") -> Record
 
 
 def page(connection: Connection, scope: str, done: bool | None, size: int, after: str) -> tuple[list[Record], str]:
-    """A page of operations, the newest first, and the token of the next one; `done` chooses those that ended or not."""
-    size = min(size or 100, _MOST_ON_PAGE)
-    asked = select(*_COLUMNS).order_by(operations.c.id.desc()).limit(size + 1)
+    """A page of operations, the newest first, and the token of the next one; fewer than asked for where their outcomes
+    are large. `done` chooses those that ended or not."""
+    sizes = select(operations.c.id, func.length(operations.c.outcome)).order_by(operations.c.id.desc())
     if after:
-        asked = asked.where(operations.c.id < after)
+        sizes = sizes.where(operations.c.id < after)
     if done is not None:
-        asked = asked.where(operations.c.live != done)
-    rows = connection.execute(asked).mappings().all()
-    following = page_token(scope, rows[size - 1]["id"]) if len(rows) > size else ""
-    return [_record(row) for row in rows[:size]], following
+        sizes = sizes.where(operations.c.live != done)
+    identifiers, more = on_page(connection, sizes, size)
+    found = select(*_COLUMNS).where(operations.c.id.in_(identifiers)).order_by(operations.c.id.desc())
+    rows = connection.execute(found).mappings().all()
+    return [_record(row) for row in rows], page_token(scope, identifiers[-1]) if more else ""
 
 
 def take(connection: Connection, holder: Holder) -> list[Record]:

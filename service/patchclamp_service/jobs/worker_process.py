@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from patchclamp_service.store.staging import disk_space
+
 __all__ = ["Failed", "OutOfMemory", "Report", "Reported", "Returned", "Work", "framed", "main", "read_frame"]
 
 Report = Callable[..., None]
@@ -108,7 +110,9 @@ def main() -> None:
 def _answer(work: Work, report: Report, send: Callable[[object], None]) -> None:
     try:
         function, arguments = pickle.loads(work.call)  # noqa: S301
-        send(Returned(function(report, *arguments)))
+        with disk_space():
+            value = function(report, *arguments)
+        send(Returned(value))
     except MemoryError:
         send(OutOfMemory())
     except Exception as error:

@@ -11,6 +11,7 @@ import struct
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar, cast
 
 import psutil
@@ -37,8 +38,10 @@ class WorkerFailed(Exception):
 class Workers:
     """Runs functions, each in a fresh process; a few at a time."""
 
-    def __init__(self, count: int, memory_bytes: int) -> None:
+    def __init__(self, count: int, memory_bytes: int, scratch: Path | None = None) -> None:
+        """`scratch` is a folder for what they spill to disk; None: that of the system, which may be memory."""
         self._slots = asyncio.Semaphore(count)
+        self._scratch = scratch
         self.memory_bytes = memory_bytes
         """What a process may have, libraries included."""
         self._threads = max(1, (os.cpu_count() or 1) // 2 // count)
@@ -48,7 +51,7 @@ class Workers:
         its process is killed when the caller is cancelled. It starts no processes of its own.
 
         Raises:
-            Exhausted: it needs more memory than there is for it.
+            Exhausted: it needs more memory than there is for it, or more room on the disk.
             AnalysisError, PatchclampError: what it raised.
             WorkerFailed: it raised anything else, or died.
         """
@@ -77,7 +80,8 @@ class Workers:
     def _environment(self) -> dict[str, str]:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(self._threads))
         path = os.pathsep.join(entry or "." for entry in sys.path)
-        return os.environ | threads | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path}
+        scratch = {"TMPDIR": str(self._scratch)} if self._scratch else {}
+        return os.environ | threads | scratch | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path}
 
     async def _converse(self, process: Process, call: bytes, context: JobContext) -> object | None:
         """The outcome; None if the process died without one."""

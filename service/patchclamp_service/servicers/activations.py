@@ -63,7 +63,8 @@ class ActivationServicer(activations_pb2_grpc.ActivationServiceServicer):
         self, request: activations_pb2.ListActivationSetsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> activations_pb2.ListActivationSetsResponse:
         """A page of sets."""
-        return await self._sets.list(request.page_size, request.page_token)
+        found, following = await self._sets.list(request.page_size, request.page_token)
+        return activations_pb2.ListActivationSetsResponse(activation_sets=found, next_page_token=following)
 
     async def DeleteActivationSet(
         self, request: activations_pb2.DeleteActivationSetRequest, context: grpc.aio.ServicerContext[Any, Any]

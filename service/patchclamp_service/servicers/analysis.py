@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -44,6 +45,7 @@ class AnalysisServicer(analysis_pb2_grpc.AnalysisServiceServicer):
         analysis_jobs: AnalysisJobs,
         evaluation_jobs: EvaluationJobs,
         word_queries: WordQueries,
+        scratch: Path,
     ) -> None:
         self._rankings = rankings
         self._probes = probes
@@ -54,6 +56,7 @@ class AnalysisServicer(analysis_pb2_grpc.AnalysisServiceServicer):
         self._analysis_jobs = analysis_jobs
         self._evaluation_jobs = evaluation_jobs
         self._word_queries = word_queries
+        self._scratch = scratch
 
     async def ListMethods(
         self, request: analysis_pb2.ListMethodsRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -92,7 +95,7 @@ class AnalysisServicer(analysis_pb2_grpc.AnalysisServiceServicer):
     ) -> AsyncGenerator[activations_pb2.FileChunk]:
         """All scores."""
         _, ranking = await self._rankings.open(request.name, "name")
-        async with aclosing(export(ranking, request.format)) as chunks:
+        async with aclosing(export(ranking, request.format, self._scratch)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -170,7 +173,7 @@ class AnalysisServicer(analysis_pb2_grpc.AnalysisServiceServicer):
         self, request: analysis_pb2.ExportAnalysisRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[activations_pb2.FileChunk]:
         """All rows."""
-        async with aclosing(export_analysis(self._analyses, request)) as chunks:
+        async with aclosing(export_analysis(self._analyses, request, self._scratch)) as chunks:
             async for chunk in chunks:
                 yield chunk
 

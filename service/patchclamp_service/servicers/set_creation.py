@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,21 +45,17 @@ class SetCreation:
 
     async def start(self, request: activations_pb2.CreateActivationSetRequest) -> operations_pb2.Operation:
         """Checks all that can be seen without running the model, then starts an operation."""
-        asked = activations_pb2.CreateActivationSetRequest()
-        asked.CopyFrom(request)
-        if earlier := await self._jobs.earlier(_METHOD, asked, request.request_id):
-            return earlier
+        return await self._jobs.once(_METHOD, request, request.request_id, self._checked)
+
+    async def _checked(self, request: activations_pb2.CreateActivationSetRequest) -> tuple[str, Sequence[str]]:
+        """What will be made and read. Fills in what may be another default after a restart."""
         target = f"{COLLECTION}/{resource_id(request.activation_set_id, 'activation_set_id')}"
         reading = await self._read(request)
         await asyncio.to_thread(_check_room, reading, self._sets.folder)
-        # Defaults may change before a restart; what was asked for does not.
         request.model = f"models/{reading.engine.info.name}"
         request.aggregation = AGGREGATIONS[reading.pooling]
         means = (edit.set_to_mean.activation_set for edit in request.interventions if edit.HasField("set_to_mean"))
-        reads = (request.corpus, *dict.fromkeys(means))
-        return await self._jobs.start(
-            _METHOD, request, target=target, reads=reads, request_id=request.request_id, asked=asked
-        )
+        return target, (request.corpus, *dict.fromkeys(means))
 
     async def _run(
         self, request: activations_pb2.CreateActivationSetRequest, context: JobContext
@@ -71,11 +67,7 @@ class SetCreation:
         path.parent.mkdir(parents=True, exist_ok=True)
         extracted = await extract(reading, path, context.report)
         message = _message(context.target, request, reading, extracted)
-        keeping = asyncio.ensure_future(self._sets.keep(message, context.operation))
-        try:
-            await asyncio.shield(keeping)
-        except asyncio.CancelledError:  # too late: it is whole
-            await keeping
+        await self._sets.keep(message, context.operation)
         await asyncio.to_thread(extracted.forget)
         return message
 

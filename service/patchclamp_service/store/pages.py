@@ -1,14 +1,33 @@
-"""Tokens of pages: which name came last, so that a list may change between two pages and none is seen twice."""
+"""Pages of lists: what fits on one, and the token of the next one. The token says which name came last, so that a
+list may change between two pages and none is seen twice."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+from itertools import accumulate
+from typing import Any
 from zlib import crc32
+
+from sqlalchemy import Connection, Select
 
 from patchclamp_service.engine.errors import InvalidRequest
 
-__all__ = ["last_seen", "page_token"]
+__all__ = ["last_seen", "on_page", "page_token"]
+
+_PAGE, _MOST = 100, 1000
+# Pages stay below what gRPC's clients take by default, which is 4 MiB.
+_PAGE_BYTES = 2 << 20
+
+
+def on_page(connection: Connection, sizes: Select[Any], size: int) -> tuple[list[str], bool]:
+    """The names on a page, and whether more follow. `sizes` selects names and the bytes of each, in the list's order:
+    a page ends before the name that is too much, but has one at least. `size`: how many names at most; 0: 100."""
+    most = min(size or _PAGE, _MOST)
+    rows = connection.execute(sizes.limit(most + 1)).all()
+    totals = accumulate(length for _, length in rows[:most])
+    fitting = max(1, sum(total <= _PAGE_BYTES for total in totals))
+    return [name for name, _ in rows[:fitting]], len(rows) > fitting
 
 
 def page_token(scope: str, last: str) -> str:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, func, select
 
 from patchclamp_service.engine.errors import AlreadyExists, InvalidRequest, NotFound, Unsupported
 from patchclamp_service.store.database import Database, insert_if_absent
-from patchclamp_service.store.pages import last_seen, page_token
+from patchclamp_service.store.pages import last_seen, on_page, page_token
 from patchclamp_service.store.tables import operation_reads, operations, resources
 
 __all__ = ["Resource", "Resources", "checked_name", "checked_request_id", "missing", "resource_id"]
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _COLLECTION = re.compile(r"[a-z][A-Za-z]{0,62}")
-_PAGE, _MOST = 100, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,8 @@ class Resources:
         return _resource(row)
 
     async def list(self, collection: str, page_size: int, page_token: str) -> tuple[list[Resource], str]:
-        """A page of a collection, ordered by name, and the token of the next one ("": there is none)."""
+        """A page of a collection, ordered by name, and the token of the next one ("": there is none); fewer than asked
+        for where they are large."""
         after = last_seen(collection, page_token)
         return await self._database.run(partial(_page, collection=collection, size=page_size, after=after))
 
@@ -72,6 +73,12 @@ class Resources:
         """
         _check_name(name, field)
         return await self._database.run(partial(_delete, name=name, field=field), freeing=True)
+
+    async def lost(self, collection: str, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those pairs of a name in a collection and an operation that never come to anything: the operation has ended,
+        and what it made, if it did, is gone. Older ones than all that is on record may be another database's: they are
+        not among them."""
+        return await self._database.run(partial(_lost, collection=collection, pairs=pairs))
 
     async def by_request(self, collection: str, request_id: str) -> Resource | None:
         """What the request of that id made, if it did."""
@@ -154,11 +161,11 @@ def _by_request(connection: Connection, collection: str, request_id: str) -> Res
 
 
 def _page(connection: Connection, collection: str, size: int, after: str) -> tuple[list[Resource], str]:
-    size = min(size or _PAGE, _MOST)
-    found = select(resources).where(resources.c.collection == collection, resources.c.name > after)
-    rows = connection.execute(found.order_by(resources.c.name).limit(size + 1)).mappings().all()
-    following = page_token(collection, rows[size - 1]["name"]) if len(rows) > size else ""
-    return [_resource(row) for row in rows[:size]], following
+    sizes = select(resources.c.name, func.length(resources.c.body)).order_by(resources.c.name)
+    names, more = on_page(connection, sizes.where(resources.c.collection == collection, resources.c.name > after), size)
+    found = select(resources).where(resources.c.name.in_(names)).order_by(resources.c.name)
+    rows = connection.execute(found).mappings().all()
+    return [_resource(row) for row in rows], page_token(collection, names[-1]) if more else ""
 
 
 def _delete(connection: Connection, name: str, field: str) -> Resource:
@@ -174,6 +181,20 @@ def _delete(connection: Connection, name: str, field: str) -> Resource:
         raise Unsupported(text, reason="RESOURCE_IN_USE", field=field)
     connection.execute(resources.delete().where(resources.c.name == name))
     return _resource(row)
+
+
+def _lost(connection: Connection, collection: str, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    first = connection.execute(select(func.min(operations.c.id))).scalar()
+    created = connection.execute(select(func.min(resources.c.created))).scalar()
+    # Ids of operations begin with their time.
+    known = [] if first is None else [first]
+    known += [] if created is None else [f"{int(created * 1000):012x}"]
+    # What lives before what is made: whatever ends in between has made it by then.
+    live = set(connection.execute(select(operations.c.id).where(operations.c.live)).scalars())
+    listed = select(resources.c.name, resources.c.request_id).where(resources.c.collection == collection)
+    made = {(name, operation) for name, operation in connection.execute(listed)}
+    ended = {pair for pair in pairs if pair[1].partition("/")[2] not in live}
+    return {pair for pair in ended - made if known and pair[1].partition("/")[2] >= min(known)}
 
 
 def _resource(row: RowMapping) -> Resource:

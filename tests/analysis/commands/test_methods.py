@@ -12,7 +12,7 @@ import pytest
 from patchclamp_analysis.cli import main
 from patchclamp_analysis.data import Data
 from patchclamp_analysis.evaluation import Comparison
-from patchclamp_analysis.methods import METHODS, RANKING_METHODS
+from patchclamp_analysis.methods import METHODS, RANKING_METHODS, describe
 from patchclamp_analysis.methods.probeless import Probeless
 from patchclamp_analysis.results import Ranking
 from patchclamp_analysis.sets.activation_sets import ActivationSet
@@ -112,6 +112,7 @@ def test_rank_takes_parameters_and_sites(folder, tmp_path):
         (["-m", "nmf"], "`patchclamp-analysis analyze SET -m nmf` runs it"),
         (["-m", "cross_model"], "compares several sets: `patchclamp-analysis analyze"),
         (["-m", "probeless", "-l", "upos", "-o", "no-such-folder/found.npz"], "no such folder"),
+        (["-m", "probeless", "-l", "upos", "-o", "/proc/found.npz"], "/proc: nothing can be written into this folder"),
         (["-m", "probeless", "-l", "upos", "-o", "found.txt"], "must be a .npz, .csv, .json or .html file"),
     ],
 )
@@ -159,6 +160,11 @@ def test_compare_numbers_rankings_of_one_method(folder, ranking, tmp_path):
     assert main(["compare", *sets, "-o", str(out), *QUICK]) == 0
     found = Comparison.from_tables(Tables.load(out / "comparison.json"))
     assert found.methods == ("probeless 1", "probeless 2")
+    page = Page.of(out / "report.html")
+    assert page.headings.count("Neurons with half of what a ranking gives to each class") == 1
+    place = page.cells.index("class")
+    assert page.cells[place : place + 3] == ["class", "probeless 1", "probeless 2"]
+    assert page.cells[page.cells.index("parameters") + 1].startswith("counts = 3 0.5, ")
     assert found.average_overlap[0].tolist() == [1.0, 1.0]
 
 
@@ -179,7 +185,47 @@ def test_a_ranking_of_another_set(folder, ranking, tmp_path, capsys):
     other = planted_set(tmp_path / "other.h5", 300, 2, width=18)
     given = [str(other), str(ranking), "--test", str(other), "-l", "upos", "-o", str(tmp_path / "out")]
     assert main(["evaluate", *given, *QUICK]) == 1
-    assert "of other neurons" in capsys.readouterr().err
+    assert "of other neurons: 20 of layers.0.residual to layers.1.residual, not 18 of" in capsys.readouterr().err
+
+
+def test_a_ranking_of_some_sites_is_judged_with_these(folder, tmp_path, capsys):
+    train, one, out = str(folder / "train.h5"), str(tmp_path / "one.npz"), str(tmp_path / "out")
+    site = ["-s", "layers.1.residual"]
+    assert main(["rank", train, "-m", "variance", *site, "-o", one]) == 0
+    given = [train, one, "--test", str(folder / "dev.h5"), "-l", "upos", "-o", out, *QUICK]
+    assert main(["evaluate", *given]) == 1
+    assert "not 20 of layers.0.residual to layers.1.residual; --site chooses" in capsys.readouterr().err
+    assert main(["evaluate", *given, *site]) == 0
+    assert "all 10 neurons" in capsys.readouterr().out
+
+
+def test_there_must_be_something_to_compare(folder, tmp_path, capsys):
+    assert main(["compare", str(folder / "train.h5"), "-l", "upos", "-o", str(tmp_path / "out")]) == 1
+    assert "--method: there is nothing to compare" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("taken", "taken: is a file"),
+        ("taken.npz", "taken.npz: is a file"),
+        ("taken/out", "taken: is a file"),
+        ("/proc/out", "/proc: nothing can be written"),
+    ],
+)
+def test_where_no_folder_can_be(folder, ranking, tmp_path, capsys, place, message):
+    for name in ("taken", "taken.npz"):
+        (tmp_path / name).write_text("mine")
+    given = [str(folder / "train.h5"), str(ranking), "--test", str(folder / "dev.h5"), "-l", "upos"]
+    assert main(["evaluate", *given, "-o", str(tmp_path / place)]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_into_a_pipe_tables_go_as_wide_as_they_are(capsys):
+    assert main(["methods"]) == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    (line,) = [line for line in lines if line.startswith("compositional ")]
+    assert line.endswith(describe(METHODS["compositional"]).summary)
 
 
 @pytest.mark.parametrize(

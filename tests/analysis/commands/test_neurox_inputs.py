@@ -113,6 +113,11 @@ def test_what_neurox_wrote(tmp_path, name):
     assert [site.name for site in one.neurons.sites] == ["embeddings", "layers.0.residual", "layers.1.residual"]
 
 
+def test_layers_are_numbered_from_zero(folder, capsys):
+    assert main(["rank", str(folder / "train.hdf5"), "-m", "variance", "--layer", "-1", "--layer", "0"]) == 2
+    assert "--layer" in capsys.readouterr().err
+
+
 def test_the_number_of_a_layer_can_be_told(tmp_path):
     out = tmp_path / "found.npz"
     given = [str(GOLDEN / "format_decomposed-layer1.hdf5"), "--layer", "1", "-m", "variance", "-o", str(out)]
@@ -129,11 +134,13 @@ def test_the_number_of_a_layer_can_be_told(tmp_path):
         (["train.hdf5", "--corpus", "dev.words", "--labels", "upos=dev.upos"], "there are words of fewer sentences"),
         (["train.h5", "--corpus", "train.words"], "is no file of NeuroX"),
         (["train.words"], "is no HDF5 file"),
-        (["none.json"], "none.json"),
+        (["none.json"], "patchclamp-analysis: none.json: No such file"),
+        (["empty.json"], "empty.json, line 1: is no sentence of a NeuroX file: there is no 'features'"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(folder, temporary, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(folder)
+    Path("empty.json").write_text("{}\n")
     assert main(["rank", *arguments, "-m", "variance"]) == 1
     error = capsys.readouterr().err
     assert message in error

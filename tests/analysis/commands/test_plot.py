@@ -22,6 +22,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert main(["rank", source, "-l", "upos", "-m", method, "-o", str(place / f"{method}.npz")]) == 0
     methods = ["-m", "probeless", "-m", "variance"]
     assert main(["compare", source, "-l", "upos", *methods, *QUICK, "-o", str(place / "compared")]) == 0
+    site = ["-s", "layers.0.residual"]
+    assert main(["rank", source, "-m", "variance", *site, "-o", str(place / "other.npz")]) == 0
     similarity = ["-m", "representation_similarity", "-o", str(place / "similarity.json")]
     assert main(["analyze", source, *similarity]) == 0
     assert main(["analyze", source, "-m", "top_words", "-o", str(place / "words.json")]) == 0
@@ -89,6 +91,7 @@ def test_rankings_of_one_method_are_told_apart_by_their_files(folder, tmp_path):
         (["compared/comparison.json", "-k", "x", "-o", "plots"], "percentage"),
         (["compared/comparison.json", "-o", "plot.pdf"], "must be a .png, .svg or .csv file, or a folder"),
         (["variance.npz", "--kind", "overlap", "-o", "plots"], "there are layers"),
+        (["variance.npz", "other.npz", "-o", "plots"], "other.npz: is of other neurons than variance.npz"),
         (["variance.npz", "compared/comparison.json", "-o", "plots"], "rankings alone"),
         (["similarity.json", "-k", "3", "-o", "plots"], "of evaluations and rankings"),
         (["words.json", "-o", "plots"], "no plot of these tables"),

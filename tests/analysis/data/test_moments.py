@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from patchclamp_analysis.data import Data
 from patchclamp_analysis.data.moments import moments
 from patchclamp_analysis.data.scaling import Scaling
+from patchclamp_analysis.errors import BadData
 
 
 @given(st.integers(0, 1000), st.sampled_from([1.0, 1e-3, 1e4]), st.floats(-50.0, 50.0))
@@ -61,3 +62,8 @@ def test_scaling_adds_a_one():
     assert block.tolist() == [[-1.0, 0.0, 1.0], [1.0, 0.0, 1.0]]
     ((_, block),) = Scaling.of(data, standardise=False).blocks(data)
     assert block.tolist() == [[1.0, 5.0, 1.0], [3.0, 5.0, 1.0]]
+
+
+def test_what_is_too_large_to_square_is_refused():
+    with pytest.raises(BadData, match=r"neurons\[1\]: activations up to 2e\+30 are too large to square"):
+        moments(Data.from_arrays(np.array([[1.0, -2e30], [2.0, 1e30]])))

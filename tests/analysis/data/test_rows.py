@@ -29,17 +29,53 @@ def test_classes_are_sorted_strings():
     assert data.counts.tolist() == [1, 1, 2]
 
 
-@pytest.mark.parametrize("labels", [pd.Series(["b", None, "a"]), pd.Categorical(["b", None, "a"]), ["b", np.nan, "a"]])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.Series(["b", None, "a"]),
+        pd.Series(["b", pd.NA, "a"], dtype="string"),
+        pd.Categorical(["b", None, "a"]),
+        np.array(["b", np.nan, "a"], dtype=object),
+        ["b", np.nan, "a"],
+    ],
+)
 def test_labels_of_other_kinds(labels):
-    labels = np.array(labels, dtype=object) if isinstance(labels, list) else labels
     data = Data.from_arrays(np.zeros((3, 1)), labels)
     assert data.classes == ("a", "b")
     assert data.unlabelled == 1
 
 
-def test_classes_that_are_numbers_are_sorted_as_numbers():
-    data = Data.from_arrays(np.zeros((3, 1)), [10, 9, -1])
-    assert data.classes == ("-1", "9", "10")
+@pytest.mark.parametrize("labels", [[10, 9, -1], np.array([10, 9, -1], dtype=object)])
+def test_classes_that_are_numbers_are_sorted_as_numbers(labels):
+    assert Data.from_arrays(np.zeros((3, 1)), labels).classes == ("-1", "9", "10")
+
+
+def test_a_frames_numbers_stay_integers_where_one_is_missing():
+    frame = pd.DataFrame({"neuron": [0.5, 1.5, 2.5, 3.5], "kind": [10, None, 9, 100]})
+    assert Data.from_frame(frame, "kind").classes == ("9", "10", "100")
+    with pytest.raises(BadData, match="numbers to predict go to targets"):
+        Data.from_frame(frame, "neuron")
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_a_row_without_a_word_is_refused_where_it_counts(missing):
+    words = np.array(["a", missing, "c"], dtype=object)
+    assert Data.from_arrays(np.zeros((3, 1)), ["x", "", "y"], words=words).words.tolist() == ["a", "c"]
+    with pytest.raises(BadData, match=f"words, row 1: {missing} is no word"):
+        Data.from_arrays(np.zeros((3, 1)), words=words)
+
+
+def test_neurons_by_mask():
+    assert list(numbered().keep(np.arange(6) % 3 == 0).neurons) == [Neuron("neurons", 0), Neuron("neurons", 3)]
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [([0, 6], "place 6 is out of range: there are 6 neurons, 0 to 5"), ([-1], "place -1"), (np.ones(5, bool), "mask")],
+)
+def test_neurons_that_are_not_there(places, message):
+    with pytest.raises(BadData, match=message):
+        numbered().keep(places)
 
 
 def test_rows_that_are_masked_or_unlabelled_are_left_out():
@@ -81,6 +117,8 @@ def test_targets_that_are_no_number_are_left_out():
         ({"x": np.zeros((2, 3)), "sites": [Site("a", 2)]}, r"sites of 2 neurons in all do not cut an array"),
         ({"x": np.zeros((2, 4)), "sites": [Site("a", 2), Site("a", 2)]}, "a site stands there twice"),
         ({"x": np.zeros((2, 2)), "labels": ["a", "b"], "classes": ["a", "a"]}, "a class stands there twice"),
+        ({"x": np.zeros((2, 2)), "sentences": [0.0, 1.7]}, "sentences: must be integers, not float64"),
+        ({"x": np.zeros((2, 2)), "masked": ["True", "False"]}, "masked: must be integers"),
         ({"x": np.zeros((2, 2)), "memory_bytes": 1000}, "memory_bytes = 1000 is too little"),
     ],
 )

@@ -261,3 +261,40 @@ def test_the_report_of_one_ranking(splits: tuple[Data, Data], rankings: list[Ran
     assert page.count("<img") == 2
     with pytest.raises(BadData, match="no others"):
         overlap_plot(alone, 3)
+
+
+def test_classes_of_one_side_are_noted():
+    x = np.random.default_rng(0).standard_normal((60, 3))
+    train = Data.from_arrays(x, ["a", "b", "c"] * 20)
+    test = Data.from_arrays(x, ["a", "b", "d, é", "b"] * 15)
+    found = evaluate_ranking(method("probeless").rank(train), train, test, replace(QUICK, counts=(1,), seeds=1))
+    assert found.notes[:2] == (
+        "15 test rows count as wrong, being of classes without training rows: d, é",
+        "classes with no test row: c",
+    )
+    assert evaluate_ranking(method("probeless").rank(train), train, train, replace(QUICK, counts=(1,))).notes == (
+        "no selectivity: a control task needs the word of each row",
+    )
+
+
+def test_neurons_can_be_lost_to_zero():
+    draw = np.random.default_rng(0)
+    y = draw.integers(0, 2, 300)
+    data = Data.from_arrays(draw.standard_normal((300, 2)) + np.column_stack((2 * y + 50, np.zeros(300))), y)
+    how = Evaluation(counts=(1,), seeds=1, control=False, information=False)
+    ranking = method("probeless").rank(data)
+    removed = [
+        evaluate_ranking(ranking, data, data, replace(how, ablation=value)).score("removed", "top", 1).mean
+        for value in ("mean", "zero")
+    ]
+    # At 0 the neuron seems to be far on the side of one class.
+    assert removed[1] == pytest.approx(np.mean(y == 0))
+    assert removed != pytest.approx(removed[1])
+
+
+def test_overlap_by_jaccard(splits: tuple[Data, Data], rankings: list[Ranking], comparison: Comparison):
+    how = replace(QUICK, seeds=1, epochs=1, control=False, information=False, overlap="jaccard")
+    found = compare_rankings(rankings, *splits, how)
+    share = comparison.overlaps
+    assert found.overlaps == pytest.approx(share / (2 - share))
+    assert found.average_overlap[:, 0] == pytest.approx(found.overlaps[:, 0, 1:].mean(axis=1))

@@ -172,6 +172,12 @@ def test_code_length_by_hand():
     assert found.compression == pytest.approx(400 / found.bits)
 
 
+@pytest.mark.parametrize(("rows", "first"), [(10, 10), (300, 19), (40, 20), (20_000, 20)])
+def test_no_probe_is_trained_on_a_handful_of_rows(rows, first):
+    found = online_code_length(two_gaussians(rows, 3), LinearProbe(epochs=1))
+    assert found.portions[0] == (first, first)
+
+
 def test_what_is_known_is_sent_in_fewer_bits():
     data = planted(1500)
     draw = np.random.default_rng(0)

@@ -80,6 +80,30 @@ def test_finds_what_is_shared(measure, first):
     assert ranking.scores[3] == 0
 
 
+@pytest.mark.parametrize("measure", MEASURES)
+def test_scales_of_neurons_can_be_taken_out(measure):
+    datas = models()
+    scaled = {
+        name: Data.from_arrays(matrix(data) * 10.0 ** np.arange(len(data.neurons))) for name, data in datas.items()
+    }
+    method = CrossModel(measure, standardise=True)
+    assert method.compare(scaled)["a"].scores == pytest.approx(method.compare(datas)["a"].scores, abs=1e-4)
+
+
+@pytest.mark.parametrize("measure", ["cka", "svcca", "pwcca"])
+def test_similarity_of_standardised_neurons(measure):
+    common = noise(3, 0)
+    unit = {name: common @ noise(3, width, 3)[:, :width] + noise(width, width) for name, width in (("a", 3), ("b", 2))}
+    unit = {name: (x - x.mean(axis=0)) / x.std(axis=0) for name, x in unit.items()}
+    scaled = {name: Data.from_arrays(x * 10.0 ** np.arange(x.shape[1]) - 7) for name, x in unit.items()}
+    expected = RepresentationSimilarity(measure).compare({name: Data.from_arrays(x) for name, x in unit.items()}).values
+    assert RepresentationSimilarity(measure, standardise=True).compare(scaled).values == pytest.approx(
+        expected, abs=1e-5
+    )
+    if measure != "pwcca":
+        assert RepresentationSimilarity(measure).compare(scaled).values != pytest.approx(expected, abs=1e-2)
+
+
 def test_max_corr_misses_what_is_spread():
     found = CrossModel("max_corr").compare(models())["a"]
     assert found.scores[2] < 0.8

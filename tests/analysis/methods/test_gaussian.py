@@ -122,3 +122,12 @@ def test_a_class_that_training_has_not_counts_as_wrong():
     scores = fitted.score(data.take(data.y == 0))
     assert scores.accuracy == 0.0
     assert scores.mi < 0.0
+
+
+def test_a_mean_that_float32_barely_holds_changes_nothing():
+    y = np.random.default_rng(1).integers(0, 3, 600)
+    sixteenths = np.random.default_rng(0).integers(-3, 4, (600, 4)) / 16
+    sixteenths[:, 1] += y / 16
+    plain, raised = (Gaussian(count=3).rank(Data.from_arrays(x, y)).details for x in (sixteenths, 1e6 + sixteenths))
+    assert np.array_equal(plain["chosen"], raised["chosen"])
+    assert raised["single_mi"] == pytest.approx(plain["single_mi"], abs=1e-4)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -114,6 +116,18 @@ def test_scores_by_mass_select_the_heaviest():
             assert set(np.flatnonzero(ranking.class_scores[number] > 1 - mass)) == set(selected.tolist())
 
 
+def test_the_heaviest_of_each_class_come_by_their_mean_weight():
+    data = planted().keep([20, 0, 21, 1, 2])
+    probe = LinearProbe().fit(data)
+    weights = np.array([[0.1, 3.0, 0, 0, 0], [0.1, 0, 0.2, 2.0, 0], [0, 0, 0.1, 2.0, 4.0]], np.float32)
+    ranking = LinearProbe().rank_by(replace(probe, weights=weights), data)
+    # Places 1, 3 and 4 have all the weight of a class before them: none.
+    assert ranking.order()[:3].tolist() == [3, 4, 1]
+    assert ranking.scores[[3, 4, 1]] == pytest.approx(1 + np.array([4.0, 4.0, 3.0]) / 11.5)
+    assert (ranking.scores[[0, 2]] < 1).all()
+    assert ranking.class_scores.max(axis=1).tolist() == [1.0, 1.0, 1.0]
+
+
 def test_scores_by_weight():
     data = planted()
     probe = LinearProbe().fit(data)
@@ -145,6 +159,17 @@ def test_given_rows_to_stop_by():
     dev = Data.from_arrays(dev.matrix(), [dev.classes[number] if number else "unheard of" for number in dev.y])
     probe = LinearProbe(epochs=50, rate=1.0).fit(train, dev)
     assert probe.score(train).accuracy > 0.9
+
+
+def test_rows_to_stop_by_are_of_the_same_neurons():
+    with pytest.raises(BadData, match="other neurons"):
+        LinearProbe().fit(planted(), planted().keep([0]))
+
+
+def test_classes_do_not_stop_a_regression():
+    data = targets()
+    with pytest.raises(BadData, match="one has targets, one classes"):
+        LinearProbe().fit(data, data.with_labels(np.arange(len(data)) % 2))
 
 
 def test_lasso_takes_one_of_two_twins_or_both_but_no_other():

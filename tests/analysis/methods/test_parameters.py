@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from math import inf
 
 import pytest
 from patchclamp_analysis.errors import BadData
@@ -52,7 +53,8 @@ def test_plain_values():
         ({"epochs": "3"}, "must be an integer, not '3'"),
         ({"rate": float("nan")}, "nan is out of bounds"),
         ({"standardise": 1}, "must be true or false, not 1"),
-        ({"grid": [0.1, -1.0]}, r"linear_probe\.grid: -1\.0 is out of bounds: 0 to inf"),
+        ({"grid": [0.1, -1.0]}, r"linear_probe\.grid: -1\.0 is out of bounds: 0 to 1e\+06"),
+        ({"l1": float("inf")}, "inf is out of bounds"),
         ({"grid": 0.1}, "must be a list of numbers, not 0\\.1"),
         ({"grid": ["a"]}, "must be a list of numbers, not 'a'"),
         ({"solver": "sgd"}, "must be one of 'adam', 'lbfgs', not 'sgd'"),
@@ -62,6 +64,12 @@ def test_plain_values():
 def test_what_is_wrong_is_named(values, message):
     with pytest.raises(BadData, match=message):
         build(LinearProbe, values)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_number_may_be_infinite(name):
+    numbers = [each for each in describe(METHODS[name]).parameters if each.kind in ("float", "floats")]
+    assert all(each.least > -inf and each.most < inf for each in numbers)
 
 
 def test_methods_cannot_be_changed():

@@ -156,7 +156,16 @@ def test_the_lowest_activations():
 def test_a_row_that_is_left_out_ends_a_context():
     data = Data.from_arrays(np.arange(4.0)[:, None], words=["a", "b", "c", "d"], masked=[False, True, False, False])
     (found,) = TopContexts(top=2, words=4).find(data)
-    assert [context.words for context in found.contexts] == [("c", "d"), ("c",)]
+    assert [(context.words, context.row) for context in found.contexts] == [(("c", "d"), 3), (("c",), 2)]
+
+
+def test_a_mean_that_float32_barely_holds_changes_no_score():
+    sixteenths = np.random.default_rng(0).integers(-3, 4, (200, 1)) / 16
+    words = [f"word{row % 5}" for row in range(200)]
+    (plain,), (raised,) = (TopWords().find(Data.from_arrays(x, words=words)) for x in (sixteenths, 1e6 + sixteenths))
+    for one, other in zip(plain.words, raised.words, strict=True):
+        assert one.word == other.word
+        assert one.score == pytest.approx(other.score, rel=1e-5)
 
 
 def test_fewer_contexts_than_asked_for():

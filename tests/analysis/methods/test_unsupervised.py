@@ -89,3 +89,9 @@ def test_dead_is_not_constant():
     ranking = Dead().rank(planted())
     assert ranking.order()[0] == NEURONS["dead"]
     assert ranking.scores[NEURONS["constant"]] == 0
+
+
+@pytest.mark.parametrize("method", [Variance(), DistanceFromMean(), DistanceFromMean(scale=True), Saturation()])
+def test_a_mean_that_float32_barely_holds_changes_nothing(method):
+    sixteenths = np.random.default_rng(0).integers(-30, 32, (700, 3)) / 16
+    assert scores(method, 1e6 + sixteenths) == pytest.approx(scores(method, sixteenths), rel=1e-5)

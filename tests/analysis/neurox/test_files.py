@@ -294,7 +294,7 @@ def test_hdf5_that_is_not_right(tmp_path, index, datasets, message):
     [
         ("{", "line 2: is no sentence of a NeuroX file"),
         ("[]", "line 2: is no sentence"),
-        ('{"features": [{"token": "a"}]}', "line 2: is no sentence of a NeuroX file: 'layers'"),
+        ('{"features": [{"token": "a"}]}', "line 2: is no sentence of a NeuroX file: there is no 'layers'"),
         ('{"features": []}', "line 2: its words differ in layers or neurons, or it has none"),
         (
             '{"features": [{"token": "a", "layers": [{"values": [1]}]}, {"token": "b", "layers": []}]}',

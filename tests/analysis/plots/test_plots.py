@@ -13,6 +13,7 @@ from patchclamp_analysis.data.neurons import Neurons, Site
 from patchclamp_analysis.errors import BadData
 from patchclamp_analysis.evaluation.compatibility import distributedness
 from patchclamp_analysis.plots import Plot, image, ranking_plots, table_plots
+from patchclamp_analysis.plots.figures import new_figure, ticks
 from patchclamp_analysis.results import Ranking
 from patchclamp_analysis.tables import Tables
 
@@ -106,6 +107,20 @@ def test_sites_of_two_kinds_have_their_whole_names():
     (plot,) = table_plots(Tables("representation_analysis", {"sites": frame}))
     (axes,) = plot.figure.axes
     assert [label.get_text() for label in axes.get_xticklabels()] == frame["site"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("names", "aslant"),
+    [
+        (["DET", "X"], []),
+        (["embeddings", "0", "1"], ["embeddings"]),
+        (["DET", "NOUN", "VERB"], ["DET", "NOUN", "VERB"]),
+    ],
+)
+def test_long_names_stand_aslant_and_short_ones_beside_several_of_them(names, aslant):
+    axes = new_figure().add_subplot()
+    ticks(axes, names)
+    assert [label.get_text() for label in axes.get_xticklabels() if label.get_rotation()] == aslant
 
 
 def test_a_regression_is_shown_by_its_correlation():

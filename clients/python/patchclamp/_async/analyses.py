@@ -12,6 +12,7 @@ from patchclamp._analyses import Analysis
 from patchclamp._async.connection import AsyncConnection
 from patchclamp._async.streams import save_chunks
 from patchclamp._corpus_sources import PathLike
+from patchclamp._generation import check_counts
 from patchclamp._resources import name_of
 from patchclamp._status import status_errors
 from patchclamp.v1 import analysis_pb2, analysis_pb2_grpc
@@ -39,6 +40,7 @@ class AsyncAnalyses:
                 2 MiB: `Table.complete` says whether all are here.
             timeout: Seconds for the call; None: the client's.
         """
+        check_counts(rows=rows)
         request = analysis_pb2.GetAnalysisRequest(name=name_of(analysis), rows=rows)
         with status_errors():
             message = await self._stub.GetAnalysis(request, **self._connection.options(timeout))

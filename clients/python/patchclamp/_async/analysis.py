@@ -14,6 +14,7 @@ from patchclamp._async.interpretation import AsyncInterpretationMethods
 from patchclamp._async.operations import AsyncOperation
 from patchclamp._async.probes import AsyncProbes
 from patchclamp._async.rankings import AsyncRankings
+from patchclamp._generation import check_counts
 from patchclamp._methods import Method, to_struct
 from patchclamp._operations import result_reader
 from patchclamp._progress import ProgressOption
@@ -89,6 +90,7 @@ class AsyncAnalysisClient(AsyncEvaluationMethods, AsyncInterpretationMethods):
         Returns:
             The work under way: `result()` waits for the `Ranking`.
         """
+        check_counts(top=top)
         request = analysis_pb2.RankNeuronsRequest(
             activation_set=name_of(activation_set),
             label=label,
@@ -133,6 +135,7 @@ class AsyncAnalysisClient(AsyncEvaluationMethods, AsyncInterpretationMethods):
         """
         if not 0 < threshold <= 1:  # 0 on the wire stands for the default
             raise ValueError(f"threshold is {threshold}; it is above 0 and at most 1")
+        check_counts(seed=seed)
         request = analysis_pb2.FindRedundantNeuronsRequest(
             activation_set=name_of(activation_set),
             sites=listed("sites", sites),

@@ -11,6 +11,7 @@ from patchclamp._activations import AggregationName
 from patchclamp._analyses import Analysis
 from patchclamp._async.connection import AsyncConnection
 from patchclamp._async.operations import AsyncOperation
+from patchclamp._generation import check_counts
 from patchclamp._intervention_lists import Interventions
 from patchclamp._live_text import LiveTextLike, live_text, set_or_text
 from patchclamp._methods import to_struct
@@ -90,6 +91,7 @@ class AsyncInterpretationMethods:
             ValueError: A set and a text are given, or neither, or what is for a text without one.
             InvalidArgument: The method, a parameter, the layer or a neuron is unknown.
         """
+        check_counts(top=top)
         request = analysis_pb2.AnalyzeActivationsRequest(
             activation_set=set_or_text(activation_set, text),
             text=live_text(text, model, aggregation, interventions, intervention_sets),

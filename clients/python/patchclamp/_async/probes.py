@@ -23,14 +23,14 @@ class AsyncProbes:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def get(self, name: str, *, timeout: float | None = None) -> Probe:
+    async def get(self, name: str | Probe, *, timeout: float | None = None) -> Probe:
         """One probe.
 
         Args:
             name: "probes/upos".
             timeout: Seconds for the call; None: the client's.
         """
-        request = analysis_pb2.GetProbeRequest(name=name)
+        request = analysis_pb2.GetProbeRequest(name=name_of(name))
         with status_errors():
             return Probe.from_proto(await self._stub.GetProbe(request, **self._connection.options(timeout)))
 

@@ -104,14 +104,14 @@ class ActivationSets:
             message = self._stub.CreateActivationSet(request, **self._connection.options(timeout))
         return Operation(self._connection, message, result_reader(ActivationSet), progress)
 
-    def get(self, name: str, *, timeout: float | None = None) -> ActivationSet:
+    def get(self, name: str | ActivationSet, *, timeout: float | None = None) -> ActivationSet:
         """One activation set that is complete.
 
         Args:
             name: "activationSets/dev-minilm".
             timeout: Seconds for the call; None: the client's.
         """
-        request = activations_pb2.GetActivationSetRequest(name=name)
+        request = activations_pb2.GetActivationSetRequest(name=name_of(name))
         with status_errors():
             message = self._stub.GetActivationSet(request, **self._connection.options(timeout))
         return ActivationSet.from_proto(message)

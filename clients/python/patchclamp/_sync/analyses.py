@@ -10,6 +10,7 @@ from typing import Literal
 
 from patchclamp._analyses import Analysis
 from patchclamp._corpus_sources import PathLike
+from patchclamp._generation import check_counts
 from patchclamp._resources import name_of
 from patchclamp._status import status_errors
 from patchclamp._sync.connection import Connection
@@ -39,6 +40,7 @@ class Analyses:
                 2 MiB: `Table.complete` says whether all are here.
             timeout: Seconds for the call; None: the client's.
         """
+        check_counts(rows=rows)
         request = analysis_pb2.GetAnalysisRequest(name=name_of(analysis), rows=rows)
         with status_errors():
             message = self._stub.GetAnalysis(request, **self._connection.options(timeout))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from patchclamp._activation_sets import ActivationSet
+from patchclamp._generation import check_counts
 from patchclamp._methods import Method, to_struct
 from patchclamp._operations import result_reader
 from patchclamp._progress import ProgressOption
@@ -87,6 +88,7 @@ class AnalysisClient(EvaluationMethods, InterpretationMethods):
         Returns:
             The work under way: `result()` waits for the `Ranking`.
         """
+        check_counts(top=top)
         request = analysis_pb2.RankNeuronsRequest(
             activation_set=name_of(activation_set),
             label=label,
@@ -131,6 +133,7 @@ class AnalysisClient(EvaluationMethods, InterpretationMethods):
         """
         if not 0 < threshold <= 1:  # 0 on the wire stands for the default
             raise ValueError(f"threshold is {threshold}; it is above 0 and at most 1")
+        check_counts(seed=seed)
         request = analysis_pb2.FindRedundantNeuronsRequest(
             activation_set=name_of(activation_set),
             sites=listed("sites", sites),

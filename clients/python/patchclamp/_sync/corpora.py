@@ -179,14 +179,14 @@ class Corpora:
             parts.append(Corpus.from_proto(part))
         return tuple(parts)
 
-    def get(self, name: str, *, timeout: float | None = None) -> Corpus:
+    def get(self, name: str | Corpus, *, timeout: float | None = None) -> Corpus:
         """One corpus, without its sentences.
 
         Args:
             name: "corpora/ud-ewt-dev".
             timeout: Seconds for the call; None: the client's.
         """
-        request = corpora_pb2.GetCorpusRequest(name=name)
+        request = corpora_pb2.GetCorpusRequest(name=name_of(name))
         with status_errors():
             return Corpus.from_proto(self._stub.GetCorpus(request, **self._connection.options(timeout)))
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from patchclamp._activation_sets import ActivationSet
 from patchclamp._analyses import Analysis
+from patchclamp._generation import check_counts
 from patchclamp._methods import to_struct
 from patchclamp._operations import result_reader
 from patchclamp._probes import Probe, ProbeEvaluation
@@ -58,6 +59,7 @@ class EvaluationMethods:
         Returns:
             The work under way: `result()` waits for the `Probe`.
         """
+        check_counts(top=top)
         request = analysis_pb2.TrainProbeRequest(
             activation_set=name_of(activation_set),
             label=label,

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from patchclamp._exceptions import DeadlineExceeded, StatusError, Unavailable
+from patchclamp._exceptions import Cancelled, DeadlineExceeded, StatusError, Unavailable
 from patchclamp._operations import OperationMetadata, OperationResult, error_of, metadata_of, result_of
 from patchclamp._progress import ProgressOption, reporting
 from patchclamp._resources import Named, name_of
@@ -73,8 +73,10 @@ class Operation(Generic[ResultT]):
 
     @property
     def state(self) -> str:
-        """The same in a few words: "extracting 120 of 2,001 sentences", "done", "failed: …"."""
+        """The same in a few words: "extracting 120 of 2,001 sentences", "done", "cancelled", "failed: …"."""
         if self.done:
+            if isinstance(self.error, Cancelled):
+                return "cancelled"
             return "done" if self.error is None else f"failed: {self.error}"
         metadata = self.metadata
         count = f" {metadata.done:,} of {metadata.total:,} {metadata.unit}" if metadata.total else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from patchclamp._corpus_sources import PathLike
+from patchclamp._generation import check_counts
 from patchclamp._rankings import Ranking, RankingComparison
 from patchclamp._resources import name_of
 from patchclamp._status import status_errors
@@ -31,7 +32,7 @@ class Rankings:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def get(self, name: str, *, top: int = 0, timeout: float | None = None) -> Ranking:
+    def get(self, name: str | Ranking, *, top: int = 0, timeout: float | None = None) -> Ranking:
         """One ranking with its best neurons.
 
         Args:
@@ -39,7 +40,8 @@ class Rankings:
             top: How many neurons, overall and for each class; 0: as many as were asked for when it was made.
             timeout: Seconds for the call; None: the client's.
         """
-        request = analysis_pb2.GetRankingRequest(name=name, top=top)
+        check_counts(top=top)
+        request = analysis_pb2.GetRankingRequest(name=name_of(name), top=top)
         with status_errors():
             message = self._stub.GetRanking(request, **self._connection.options(timeout))
         return Ranking.from_proto(message)
@@ -89,6 +91,7 @@ class Rankings:
         """
         if isinstance(rankings, str):
             raise TypeError(f"rankings is the string {rankings!r}; give a list of two at least")
+        check_counts(top=top)
         request = analysis_pb2.CompareRankingsRequest(rankings=map(name_of, rankings), top=top)
         with status_errors():
             message = self._stub.CompareRankings(request, **self._connection.options(timeout))

@@ -310,8 +310,8 @@ class RankNeuronsRequest(_message.Message):
     method: _builtins.str
     """Name of the method, as ListMethods says."""
     top: _builtins.int
-    """How many neurons Ranking.neurons and each of Ranking.classes hold, best first; 0: 100. At most 100,000 in all, so
-    that they fit into a message. All scores are kept whatever it is.
+    """How many neurons Ranking.neurons and each of Ranking.classes hold, best first; 0: 100. As many in all as fit into 3 MiB,
+    some 60,000. All scores are kept whatever it is.
     """
     request_id: _builtins.str
     """Any string that is the caller's own; the same id with the same request gives the operation that the first call
@@ -541,7 +541,9 @@ class GetRankingRequest(_message.Message):
     name: _builtins.str
     """"rankings/x"."""
     top: _builtins.int
-    """How many neurons to return, overall and for each class; 0: as many as were asked for when it was made."""
+    """How many neurons to return, overall and for each class, as many in all as fit into 3 MiB; 0: as many as were asked
+    for when it was made.
+    """
     def __init__(
         self,
         *,

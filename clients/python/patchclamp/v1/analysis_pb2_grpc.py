@@ -257,7 +257,8 @@ class AnalysisServiceServicer(object):
 
     def EvaluateRankings(self, request, context):
         """Judges rankings of the same neurons by probes of their top, random and bottom neurons. The response is an Analysis
-        with the tables "scores" (of each seed), "layers", "spread", "overlap" and "agreement", which is kept.
+        with the tables "summary" (means over the seeds), "scores" (of each seed), "layers", "spread", "overlap",
+        "agreement", "data" (one row that holds for all) and "notes" (those of each ranking), which is kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -75,7 +75,8 @@ class AnalysisServiceStub:
     """
     EvaluateRankings: _grpc.UnaryUnaryMultiCallable[_analysis_pb2.EvaluateRankingsRequest, _operations_pb2.Operation]
     """Judges rankings of the same neurons by probes of their top, random and bottom neurons. The response is an Analysis
-    with the tables "scores" (of each seed), "layers", "spread", "overlap" and "agreement", which is kept.
+    with the tables "summary" (means over the seeds), "scores" (of each seed), "layers", "spread", "overlap",
+    "agreement", "data" (one row that holds for all) and "notes" (those of each ranking), which is kept.
     """
     GetAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_pb2.GetAnalysisRequest, _analysis_pb2.Analysis]
     """One analysis with the first rows of its tables. NOT_FOUND where there is none."""
@@ -130,7 +131,8 @@ class AnalysisServiceAsyncStub(AnalysisServiceStub):
     """
     EvaluateRankings: _aio.UnaryUnaryMultiCallable[_analysis_pb2.EvaluateRankingsRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Judges rankings of the same neurons by probes of their top, random and bottom neurons. The response is an Analysis
-    with the tables "scores" (of each seed), "layers", "spread", "overlap" and "agreement", which is kept.
+    with the tables "summary" (means over the seeds), "scores" (of each seed), "layers", "spread", "overlap",
+    "agreement", "data" (one row that holds for all) and "notes" (those of each ranking), which is kept.
     """
     GetAnalysis: _aio.UnaryUnaryMultiCallable[_analysis_pb2.GetAnalysisRequest, _analysis_pb2.Analysis]  # type: ignore[assignment]
     """One analysis with the first rows of its tables. NOT_FOUND where there is none."""
@@ -278,7 +280,8 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
         """Judges rankings of the same neurons by probes of their top, random and bottom neurons. The response is an Analysis
-        with the tables "scores" (of each seed), "layers", "spread", "overlap" and "agreement", which is kept.
+        with the tables "summary" (means over the seeds), "scores" (of each seed), "layers", "spread", "overlap",
+        "agreement", "data" (one row that holds for all) and "notes" (those of each ranking), which is kept.
         """
 
     @_abc_1.abstractmethod
