@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import mmap
 import os
@@ -21,7 +22,7 @@ from patchclamp_analysis.errors import AnalysisError, BadData
 from patchclamp_service.engine.errors import Exhausted, InvalidRequest
 from patchclamp_service.jobs.progress import JobContext
 from patchclamp_service.jobs.worker_process import Report
-from patchclamp_service.jobs.workers import WorkerFailed, Workers
+from patchclamp_service.jobs.workers import WorkerFailed, Workers, _end
 
 from tests.service.work import soon
 
@@ -194,6 +195,20 @@ async def test_mapped_files_do_not_count(workers: Workers, context: JobContext, 
 async def test_killed_by_the_system(workers: Workers, context: JobContext) -> None:
     with pytest.raises(Exhausted, match="was killed"):
         await workers.run(kill_itself, context=context)
+
+
+def reap(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):  # asyncio's own thread was first
+        os.waitpid(pid, 0)
+
+
+async def test_one_that_has_ended_before_the_loop_hears_of_it() -> None:
+    process = await asyncio.create_subprocess_exec("cat", stdin=subprocess.PIPE, start_new_session=True)
+    reap(process.pid)
+    assert process.returncode is None
+    await _end(process)
+    assert process.returncode is not None
 
 
 async def test_cancelling_kills_it(workers: Workers, context: JobContext) -> None:

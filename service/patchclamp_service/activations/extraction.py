@@ -35,7 +35,7 @@ from patchclamp_service.store.staging import disk_space
 if TYPE_CHECKING:  # the engine brings torch, which a server imports late
     from patchclamp_service.engine.engine import Engine
 
-__all__ = ["Extracted", "Report", "discard", "extract", "extract_corpus"]
+__all__ = ["Extracted", "Report", "extract", "extract_corpus"]
 
 Report = Callable[[str, int, int, str], None]
 """Told the stage, how much of it is done, of how much, and what is counted. What it raises ends the work."""
@@ -75,7 +75,7 @@ async def extract_corpus(
 async def extract(reading: Reading, path: Path, report: Report, sentences: range | None = None) -> Extracted:
     """Writes the activations of a corpus (or the rows of some of its sentences) to `path`, or goes on with what an
     earlier attempt has left; a set that is there and the same is taken as it is. When it is cancelled or fails, what
-    is durable stays for another attempt: see `discard`.
+    is durable stays for another attempt.
 
     Raises:
         InvalidRequest: no row is kept, or a sentence cannot be run.
@@ -88,12 +88,6 @@ async def extract(reading: Reading, path: Path, report: Report, sentences: range
     async with OwnThread("patchclamp-set") as thread:
         with _refusals():
             return await _Extraction(reading, numbers, path, report, thread, whole=sentences is None).run()
-
-
-def discard(path: Path) -> None:
-    """Removes what attempts at `path` have left, and the set itself."""
-    for file in (path, path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.receipt")):
-        file.unlink(missing_ok=True)
 
 
 @contextmanager

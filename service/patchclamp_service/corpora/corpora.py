@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +30,7 @@ from patchclamp_service.engine.errors import AlreadyExists, DigestMismatch, Inva
 from patchclamp_service.store.pages import last_seen, page_token
 from patchclamp_service.store.resources import Resource, Resources, checked_name, missing, resource_id
 from patchclamp_service.store.staging import disk_space, held, staging, sweep
+from patchclamp_service.store.uninterrupted import uninterrupted
 
 __all__ = ["Corpora", "NewCorpus"]
 
@@ -87,9 +87,6 @@ class Corpora:
     async def list(self, size: int, token: str) -> corpora_pb2.ListCorporaResponse:
         """A page of corpora, ordered by name; fewer than asked for where they are large."""
         found, following = await self._resources.list(COLLECTION, size, token)
-        fitting = _fitting(len(resource.body) for resource in found)
-        if fitting < len(found):
-            found, following = await self._resources.list(COLLECTION, fitting, token)
         corpora = [corpora_pb2.Corpus.FromString(resource.body) for resource in found]
         return corpora_pb2.ListCorporaResponse(corpora=corpora, next_page_token=following)
 
@@ -107,10 +104,16 @@ class Corpora:
         return corpora_pb2.ListCorpusSentencesResponse(sentences=page, next_page_token=following)
 
     async def delete(self, name: str, field: str = "name") -> None:
-        """Removes a corpus. Raises InvalidRequest, NotFound, or Unsupported while an operation reads it."""
-        resource = await self._resources.delete(checked_name(name, COLLECTION, field), field)
-        directory = self.folder / _directory(corpora_pb2.Corpus.FromString(resource.body))
-        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        """Removes a corpus, even when the caller is cancelled meanwhile. Raises InvalidRequest, NotFound, or
+        Unsupported while an operation reads it."""
+        checked_name(name, COLLECTION, field)
+
+        async def deleted() -> None:
+            resource = await self._resources.delete(name, field)
+            directory = self.folder / _directory(corpora_pb2.Corpus.FromString(resource.body))
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+
+        await uninterrupted(deleted())
 
     async def earlier(self, new: NewCorpus, digest: str) -> corpora_pb2.Corpus | None:
         """What an equal request has made already. Raises AlreadyExists where another request had the same id."""
@@ -161,7 +164,7 @@ class Corpora:
             async with staging(self.folder) as directory:
                 written = directory / "corpus"
                 summary = await self._writer.write(sentences, written, work_bytes)
-                return await _unbroken(self._keep(new, digest, written, summary))
+                return await uninterrupted(self._keep(new, digest, written, summary))
 
     async def sweep(self) -> None:
         """Removes what earlier servers have left behind."""
@@ -226,19 +229,3 @@ def _page(corpus: Corpus, start: int, size: int) -> list[corpora_pb2.AnnotatedSe
             break
         messages.append(message)
     return messages
-
-
-def _fitting(sizes: Iterable[int]) -> int:
-    """How many of them make a page, at least one."""
-    totals = accumulate(sizes)
-    return max(1, sum(total <= _PAGE_BYTES for total in totals))
-
-
-async def _unbroken(work: Coroutine[None, None, T]) -> T:
-    """Sees the work to its end, even when nobody waits for it any more."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait((task,))
-        raise

@@ -139,7 +139,8 @@ class Workers:
 
 def _kill(process: Process) -> None:
     if process.returncode is None:  # else its number may be somebody else's by now
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended, and the loop has not heard of it yet
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 async def _end(process: Process) -> None:
