@@ -15,7 +15,7 @@ from patchclamp import AsyncClient, CorpusSource
 from tests.bench.extract import sentences
 from tests.bench.generate import Job, jobs
 from tests.bench.harness import console, server
-from tests.service.reference import SITES
+from tests.service.activations.reference import SITES
 
 __all__ = ["run"]
 

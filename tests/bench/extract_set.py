@@ -33,7 +33,7 @@ from patchclamp_service.native_libraries import prepare_environment
 
 from tests.bench.extract import bare_batches, sentences
 from tests.bench.harness import CACHE, console, median_ratio, model, processor_seconds, rounds, server
-from tests.service.reference import SITES, differences, states_of_words, ud_ewt
+from tests.service.activations.reference import SITES, differences, states_of_words, ud_ewt
 
 __all__ = ["run"]
 

@@ -140,10 +140,18 @@ async def test_rank_sends_what_it_is_given(script: Script, half: Half) -> None:
     assert ranking.distribution == {"layers.0.mlp": 1, "layers.1.mlp": 2}
 
 
-async def test_parameters_that_the_wire_has_no_form_for(script: Script, half: Half) -> None:
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({"seed": object()}, "'seed'"),
+        ({1: 2}, "a name is a string, not 1"),
+        ([1], "is a list; it takes values by name"),
+    ],
+)
+async def test_parameters_that_the_wire_has_no_form_for(script: Script, half: Half, parameters: Any, text: str) -> None:
     async with half.client(script.target) as client:
-        with pytest.raises(TypeError, match="'seed'"):
-            await half.wait(client.analysis.rank, "activationSets/a", method="iou", parameters={"seed": object()})
+        with pytest.raises(TypeError, match=text):
+            await half.wait(client.analysis.rank, "activationSets/a", method="iou", parameters=parameters)
     assert script.requests == []
 
 

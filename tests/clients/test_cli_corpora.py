@@ -34,6 +34,15 @@ def rows(out: str) -> list[str]:
     return [" ".join(line.split()) for line in out.splitlines()]
 
 
+async def test_of_many_labels_the_most_frequent_are_shown(script: Script, shell: Shell) -> None:
+    labels = [corpora_pb2.LabelCount(label=f"l{number:02}", count=number) for number in range(1, 31)]
+    layer = corpora_pb2.LabelLayer(name="x", level=corpora_pb2.LABEL_LEVEL_WORD, labels=labels)
+    script.reply("GetCorpus", corpora_pb2.Corpus(name="corpora/a", layers=[layer]))
+    _, out, _ = await shell.run("corpora", "get", "corpora/a")
+    shown = [row for row in rows(out) if row.startswith("x word")]
+    assert (shown[0], shown[19:]) == ("x word l30 30", ["x word l11 11", "x word (10 more: --json) 55"])
+
+
 @pytest.mark.parametrize(
     ("name", "options", "wire"),
     [

@@ -26,7 +26,7 @@ from patchclamp._cli_options import (
     Wait,
     read_edits,
 )
-from patchclamp._cli_output import print_json, print_receipt, print_table
+from patchclamp._cli_output import label_counts, print_json, print_receipt, print_table
 from patchclamp._neurons import Neurons
 from patchclamp._sync.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, Client
 from patchclamp._tensors import DTypeName
@@ -197,10 +197,7 @@ def _print(found: ActivationSet, as_json: bool) -> None:
     _print_all([found])
     print_table(["site", "width"], [[site, str(width)] for site, width in found.sites.items()])
     rows = [
-        [layer.name, label, f"{count:,}"]
-        for layer in found.layers.values()
-        for label, count in [*layer.counts.items(), ("(none)", layer.unlabelled)]
-        if count
+        [layer.name, *each] for layer in found.layers.values() for each in label_counts(layer.counts, layer.unlabelled)
     ]
     if rows:
         print_table(["layer", "label", "rows"], rows)

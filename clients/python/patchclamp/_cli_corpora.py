@@ -11,7 +11,7 @@ import typer
 
 from patchclamp._cli_corpus_files import FormatName, read_rules, source_of
 from patchclamp._cli_options import AsJson, NewId, Seed, Target, Timeout, named
-from patchclamp._cli_output import print_json, print_table
+from patchclamp._cli_output import label_counts, print_json, print_table
 from patchclamp._corpora import AnnotatedSentence, Corpus
 from patchclamp._sync.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, Client
 
@@ -236,10 +236,9 @@ def _print(corpus: Corpus, as_json: bool) -> None:
         return
     _print_all([corpus])
     rows = [
-        [layer.name, str(layer.level), label, f"{count:,}"]
+        [layer.name, str(layer.level), *each]
         for layer in corpus.layers.values()
-        for label, count in [*layer.counts.items(), ("(none)", layer.unlabelled)]
-        if count
+        for each in label_counts(layer.counts, layer.unlabelled)
     ]
     if rows:
         print_table(["layer", "labels each", "label", "count"], rows)

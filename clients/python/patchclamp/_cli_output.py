@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -18,7 +18,19 @@ from patchclamp._models import Model
 from patchclamp._receipts import Applied
 from patchclamp._scores import Scores
 
-__all__ = ["print_json", "print_models", "print_modules", "print_receipt", "print_scores", "print_sites", "print_table"]
+__all__ = [
+    "label_counts",
+    "print_json",
+    "print_models",
+    "print_modules",
+    "print_receipt",
+    "print_scores",
+    "print_sites",
+    "print_table",
+]
+
+# Of a layer: part-of-speech tags of a language with many would fill the screen.
+_LABELS_SHOWN = 20
 
 # Into a pipe: whole rows, whatever their width.
 PIPE_WIDTH = 4096
@@ -27,6 +39,15 @@ PIPE_WIDTH = 4096
 def print_json(value: object) -> None:
     """One JSON value; dataclasses as objects, arrays as lists, in them null for a number that is not finite."""
     sys.stdout.write(json.dumps(value, default=_jsonable, ensure_ascii=False) + "\n")
+
+
+def label_counts(counts: Mapping[str, int], unlabelled: int) -> list[tuple[str, str]]:
+    """The labels of a layer and how often they are there, the most frequent ones; what is left in one."""
+    often = sorted(counts.items(), key=lambda each: -each[1])
+    shown, left = often[:_LABELS_SHOWN], often[_LABELS_SHOWN:]
+    if left:
+        shown.append((f"({len(left)} more: --json)", sum(count for _, count in left)))
+    return [(label, f"{count:,}") for label, count in [*shown, ("(none)", unlabelled)] if count]
 
 
 def print_models(models: Sequence[Model]) -> None:

@@ -140,8 +140,12 @@ def to_struct(parameters: Mapping[str, object] | None) -> Struct:
     Raises:
         TypeError: A value has none.
     """
+    if not isinstance(parameters, Mapping | None):
+        raise TypeError(f"parameters is a {type(parameters).__name__}; it takes values by name, as {{'l1': 0.001}}")
     message = Struct()
     for name, given in (parameters or {}).items():
+        if not isinstance(name, str):
+            raise TypeError(f"parameters: a name is a string, not {name!r}")
         value = given.tolist() if isinstance(given, np.ndarray | np.generic) else given
         try:
             message.update({name: list(value) if isinstance(value, tuple) else value})  # type: ignore[dict-item]

@@ -15,7 +15,7 @@ from patchclamp.v1 import corpora_pb2 as v1
 from patchclamp_service.store.staging import held, staging, sweep
 from sqlalchemy import Connection
 
-from tests.service.corpus_server import (
+from tests.service.corpora.corpus_server import (
     SENTENCE,
     TEXT,
     TSV,

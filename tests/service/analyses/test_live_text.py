@@ -15,7 +15,8 @@ from patchclamp.v1 import analysis_pb2 as v1
 from patchclamp.v1 import intervention_pb2 as edits
 from patchclamp_analysis.data import Data
 
-from tests.service.examiner import (
+from tests.service.analyses.analyst import SENTENCES, SET
+from tests.service.analyses.examiner import (
     BERT,
     LLAMA,
     RESIDUALS,
@@ -29,7 +30,6 @@ from tests.service.examiner import (
     with_models,
     words,
 )
-from tests.service.test_analysis import SENTENCES, SET
 from tests.service.test_server import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

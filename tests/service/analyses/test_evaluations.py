@@ -24,7 +24,7 @@ from patchclamp_analysis.results import Ranking
 from patchclamp_analysis.sets.activation_sets import ActivationSet
 from patchclamp_analysis.tables import Tables
 
-from tests.service.test_analysis import LLAMA, SENTENCES, SET, TAGS, Analyst, struct
+from tests.service.analyses.analyst import LLAMA, SENTENCES, SET, TAGS, Analyst, struct
 from tests.service.test_server import refused, running
 from tests.service.work import metadata
 from tests.tiny import save_tiny

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
-import hashlib
 import io
 import json
 from collections.abc import AsyncIterator
@@ -15,11 +13,10 @@ import numpy as np
 import pytest
 import pytest_asyncio
 from google.longrunning import operations_pb2
-from google.protobuf import struct_pb2
 from google.rpc import code_pb2, error_details_pb2
 from patchclamp.v1 import activations_pb2 as activations
 from patchclamp.v1 import analysis_pb2 as v1
-from patchclamp.v1 import analysis_pb2_grpc, common_pb2
+from patchclamp.v1 import common_pb2
 from patchclamp.v1 import inference_pb2 as inference
 from patchclamp.v1 import intervention_pb2 as edits
 from patchclamp_analysis.data import Data
@@ -28,80 +25,12 @@ from patchclamp_analysis.methods.correlation_clusters import CorrelationClusters
 from patchclamp_analysis.methods.top_words import TopWords
 from patchclamp_analysis.probe import Probe
 
-from tests.service.test_activation_sets import Client
+from tests.service.analyses.analyst import ENDLESS, LLAMA, SENTENCES, SET, TAGS, Analyst, struct
 from tests.service.test_server import refused, running
 from tests.service.work import metadata
 from tests.tiny import save_tiny
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-LLAMA = "models/tiny-llama"
-SET = "activationSets/words"
-SENTENCES = [["the", "nurse", "said"], ["she", "was", "late"], ["the", "doctor", "was", "busy"], ["he", "said"]] * 12
-TAGS = [["DET", "NOUN", "VERB"], ["PRON", "VERB", "ADJ"], ["DET", "NOUN", "VERB", "ADJ"], ["PRON", "VERB"]] * 12
-# A probe that would train for hours.
-ENDLESS = {"epochs": 100_000, "dev_share": 0, "batch": 1}
-
-
-class Analyst(Client):
-    """Stubs of one server, and what the tests ask of it."""
-
-    @property
-    def analysis(self) -> Any:
-        return analysis_pb2_grpc.AnalysisServiceStub(self.channel)
-
-    async def rank(self, method: str = "probeless", parameters: Any = None, **fields: Any) -> Any:
-        own = {"activation_set": SET, "label": "upos", "method": method, "parameters": struct(parameters)}
-        given: dict[str, Any] = own | fields
-        return await self.analysis.RankNeurons(v1.RankNeuronsRequest(**given))
-
-    async def ranked(self, *arguments: Any, **fields: Any) -> Any:
-        return self.result(await self.ended(await self.rank(*arguments, **fields)), v1.Ranking)
-
-    async def train(self, parameters: Any = None, **fields: Any) -> Any:
-        own = {"activation_set": SET, "label": "upos", "parameters": struct(parameters)}
-        given: dict[str, Any] = own | fields
-        return await self.analysis.TrainProbe(v1.TrainProbeRequest(**given))
-
-    async def trained(self, *arguments: Any, **fields: Any) -> Any:
-        return self.result(await self.ended(await self.train(*arguments, **fields)), v1.Probe)
-
-    async def evaluated(self, probe: str, activation_set: str = SET) -> Any:
-        request = v1.EvaluateProbeRequest(probe=probe, activation_set=activation_set)
-        return self.result(await self.ended(await self.analysis.EvaluateProbe(request)), v1.ProbeEvaluation)
-
-    async def running(self, operation: operations_pb2.Operation, stage: str) -> None:
-        """Once the operation has come to a stage."""
-        async with asyncio.timeout(60):
-            while metadata(operation).stage != stage:
-                assert not operation.done, operation.error
-                await asyncio.sleep(0.05)
-                operation = await self.operations.GetOperation(operations_pb2.GetOperationRequest(name=operation.name))
-
-    async def cancelled(self, operation: operations_pb2.Operation) -> str:
-        await self.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=operation.name))
-        return str(code_pb2.Code.Name((await self.ended(operation)).error.code))
-
-    async def exported(self, name: str, form: Any) -> str:
-        request = v1.ExportRankingRequest(name=name, format=form)
-        chunks = [chunk async for chunk in self.analysis.ExportRanking(request)]
-        data = b"".join(chunk.data for chunk in chunks)
-        assert (chunks[0].total_bytes, chunks[0].sha256) == (len(data), hashlib.sha256(data).hexdigest())
-        return data.decode()
-
-    def files(self, folder: str) -> list[str]:
-        return sorted(path.name for path in (self.folder / folder).glob("*"))
-
-    def result(self, operation: operations_pb2.Operation, kind: type) -> Any:
-        found = kind()
-        assert operation.response.Unpack(found), operation.error
-        return found
-
-
-def struct(parameters: dict[str, Any] | None) -> struct_pb2.Struct:
-    message = struct_pb2.Struct()
-    message.update(parameters or {})
-    return message
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from patchclamp.v1 import corpora_pb2 as v1
 from patchclamp_analysis.corpora.corpus import Sentence, write_corpus
 from patchclamp_analysis.corpora.files import CorpusFiles, Format, Source
 
-from tests.service.corpus_server import (
+from tests.service.corpora.corpus_server import (
     FILES,
     JSONL,
     LINES,

@@ -18,7 +18,7 @@ from patchclamp_analysis.data import Data
 from patchclamp_analysis.methods import METHODS, TableMethod, build
 from patchclamp_analysis.tables import Tables
 
-from tests.service.test_analysis import SENTENCES, SET, TAGS, Analyst, struct
+from tests.service.analyses.analyst import SENTENCES, SET, TAGS, Analyst, struct
 from tests.service.test_server import running
 from tests.tiny import save_tiny
 

@@ -21,7 +21,8 @@ from patchclamp_analysis.data import Data
 from patchclamp_analysis.tables import Tables
 from patchclamp_service.analyses import analyses
 
-from tests.service.examiner import (
+from tests.service.analyses.analyst import ENDLESS, SENTENCES, SET, TAGS, struct
+from tests.service.analyses.examiner import (
     LLAMA,
     RESIDUALS,
     Examiner,
@@ -34,7 +35,6 @@ from tests.service.examiner import (
     with_models,
     words,
 )
-from tests.service.test_analysis import ENDLESS, SENTENCES, SET, TAGS, struct
 from tests.service.test_server import refused, running
 from tests.service.work import metadata
 

@@ -14,7 +14,7 @@ from patchclamp_service.engine.engine import Engine
 from patchclamp_service.engine.model import ModelSpec, load_model
 from patchclamp_service.engine.sites import build_site_map
 
-from tests.service.reference import SITES, differences, ud_ewt
+from tests.service.activations.reference import SITES, differences, ud_ewt
 from tests.tiny import CACHE
 
 

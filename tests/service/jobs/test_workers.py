@@ -251,7 +251,7 @@ SERVER = """
 import asyncio, sys
 from patchclamp_service.jobs.progress import JobContext
 from patchclamp_service.jobs.workers import Workers
-from tests.service import test_workers
+from tests.service.jobs import test_workers
 
 async def main():
     context = JobContext("operations/a", "things/a", 1)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 __all__ = ["SITES", "UD_EWT", "differences", "states_of_words", "ud_ewt"]
 
-UD_EWT = Path(__file__).parents[3] / "shared" / "data" / "ud-ewt"
+UD_EWT = Path(__file__).parents[4] / "shared" / "data" / "ud-ewt"
 """Universal Dependencies English EWT (CC BY-SA 4.0); beside the project where it was made, not part of it."""
 
 SITES = ("embeddings", "layers.*.residual")

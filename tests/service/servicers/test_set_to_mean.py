@@ -14,7 +14,7 @@ from patchclamp.v1 import common_pb2
 from patchclamp.v1 import inference_pb2 as inference
 from patchclamp.v1 import intervention_pb2 as edits
 
-from tests.service.test_activation_sets import TAGS, WORDS, Client
+from tests.service.activations.test_activation_sets import TAGS, WORDS, Client
 from tests.service.test_server import refused, running
 from tests.tiny import save_tiny
 

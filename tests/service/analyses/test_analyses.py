@@ -15,7 +15,8 @@ from patchclamp_analysis.data import Data
 from patchclamp_analysis.results import Ranking
 from patchclamp_service.analyses import checks, plans
 
-from tests.service.examiner import (
+from tests.service.analyses.analyst import SENTENCES, SET, TAGS, struct
+from tests.service.analyses.examiner import (
     LLAMA,
     RESIDUALS,
     Examiner,
@@ -28,7 +29,6 @@ from tests.service.examiner import (
     text_of,
     with_models,
 )
-from tests.service.test_analysis import SENTENCES, SET, TAGS, struct
 from tests.service.test_server import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
