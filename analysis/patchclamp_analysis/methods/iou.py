@@ -34,7 +34,8 @@ class Iou(RankingMethod):
 
     Misses neurons whose concept lies between two thresholds, and rare classes score low unless the neuron fires as
     seldom, since the union is large: neurons of a dense network are seldom silent, so that `share` is the better
-    choice there. Deviations: the overall score, and "both", are ours.
+    choice there. A dead neuron whose remnants of 1e-30 go by the concept's words fires, too: a threshold above them
+    leaves it out. Deviations: the overall score, and "both", are ours.
     """
 
     threshold: Annotated[float, About("Fires above this; not used if share > 0.", least=-1e30, most=1e30)] = 0.0

@@ -7,6 +7,7 @@ import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from ..errors import BadData
@@ -63,7 +64,7 @@ class MethodInfo:
 
 def describe(method: type[Method]) -> MethodInfo:
     """What a method says about itself in its fields and docstring."""
-    text = (method.__doc__ or "").strip()
+    text = cleandoc(method.__doc__ or "")
     return MethodInfo(
         method.name,
         method.kind.value,

@@ -281,7 +281,8 @@ def _starts(data: Data) -> dict[str, int]:
 
 def _percent(report: Report, stage: str) -> Progress:
     """Progress as an operation shows it; says nothing twice."""
-    latest = -1
+    latest = 0
+    report(stage, 0, 100, "percent")  # some methods are silent for long
 
     def told(done: float) -> None:
         nonlocal latest

@@ -56,7 +56,10 @@ class Workers:
             WorkerFailed: it raised anything else, or died.
         """
         call = pickle.dumps((function, args))
+        if self._slots.locked():
+            context.report("waiting for a worker")
         async with self._slots:
+            context.report("starting")
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",

@@ -239,7 +239,7 @@ async def test_so_many_at_a_time(context: JobContext) -> None:
     running = [asyncio.create_task(workers.run(spin, context=each)) for each in contexts]
     for each in contexts[:2]:
         await spinning(each)
-    assert contexts[2].measured().stage == "starting"
+    assert contexts[2].measured().stage == "waiting for a worker"
     running[0].cancel()
     await spinning(contexts[2])
     for task in running:
