@@ -89,7 +89,7 @@ ask generate "$prompt" --max-new-tokens 24
 ask generate "$prompt" --max-new-tokens 24 --edit 'scale layers.10.neurons[0:512] -3'
 printf 'The\tDET\nnurse\tNOUN\nsaid\tVERB\n\nShe\tPRON\nwas\tVERB\nlate\tADJ\n\n%.0s' {1..20} > "$root/tmp/words.tsv"
 ask corpora upload /tmp/words.tsv --id words --column upos=2
-ask activations create corpora/words --model minilm-l6 --site 'layers.*.residual' --id words
+ask activations create corpora/words --model models/minilm-l6 --site 'layers.*.residual' --id words
 ask rank activationSets/words --method linear_probe --id words
 ask rankings export rankings/words --output /tmp/words.csv
 ask analyze activationSets/words --method top_words --ranking rankings/words --top 3

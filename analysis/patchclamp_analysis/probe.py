@@ -54,6 +54,11 @@ class Probe:
     scale: NDArray[np.float32]
     label: str = ""
 
+    def __repr__(self) -> str:
+        of = f" of {self.label}" if self.label else ""
+        what = f"{len(self.classes):,} classes" if self.classes else "a regression"
+        return f"<Probe{of}: {len(self.neurons):,} neurons, {what}>"
+
     def logits(self, data: Data, progress: Progress = QUIET) -> NDArray[np.float32]:
         """[N, C]; of a regression [N, 1]. BadData if the data's neurons are others than the probe's."""
         if data.neurons != self.neurons:
@@ -129,7 +134,11 @@ class Probe:
             return cls(neurons, tuple(description["classes"]), **tensors, label=description["label"])
         except FileNotFoundError:
             raise
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        except SafetensorError as error:
+            raise BadData("this is no probe: it is not safetensors, as `save` writes it", where=str(path)) from error
+        except KeyError as error:
+            raise BadData(f"this is no probe: there is no {error} in it", where=str(path)) from error
+        except (OSError, ValueError, TypeError) as error:
             raise BadData(f"this is no probe: {error}", where=str(path)) from error
 
 

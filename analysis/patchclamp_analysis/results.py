@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -62,6 +63,10 @@ class Ranking:
                 raise BadData("a score is not finite", where=name)
             values.flags.writeable = False
             object.__setattr__(self, name, values)
+
+    def __repr__(self) -> str:
+        of = f" of {self.label}" if self.label else ""
+        return f"<Ranking {self.method}{of}: {len(self.neurons):,} neurons, {len(self.classes):,} classes>"
 
     def scores_of(self, name: str = "") -> NDArray[np.float64]:
         """[D] the scores of a class; "": overall."""
@@ -122,7 +127,9 @@ class Ranking:
         )
 
     def save(self, path: Path | str) -> None:
-        """Writes all of it into one .npz file, which appears whole or not at all."""
+        """Writes all of it into one .npz file, which appears whole or not at all. BadData for another suffix."""
+        if Path(path).suffix != ".npz":
+            raise BadData("a ranking is saved as .npz; to_csv and to_json give it as these", where=str(path))
         description = np.frombuffer(json.dumps(self._description(), ensure_ascii=False).encode(), np.uint8)
         arrays: dict[str, Any] = {f"details/{name}": values for name, values in self.details.items()}
         buffer = io.BytesIO()
@@ -187,8 +194,7 @@ class Ranking:
             except BadData as error:
                 raise BadData(error.message, where=str(path)) from error
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
+            arrays = _arrays(content)
             description = json.loads(arrays.pop("description").tobytes())
             if description.pop("format") != _FORMAT:
                 raise ValueError("of another format")
@@ -206,7 +212,9 @@ class Ranking:
                 notes=notes,
                 **description,
             )
-        except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+        except KeyError as error:
+            raise BadData(f"this is no ranking: there is no {error} in it", where=str(path)) from error
+        except (ValueError, TypeError) as error:
             raise BadData(f"this is no ranking: {error}", where=str(path)) from error
 
     def _named(self, places: NDArray[np.int64], name: str) -> tuple[ScoredNeuron, ...]:
@@ -230,6 +238,15 @@ def _counted(count: int) -> int:
     if count < 0:
         raise BadData(f"{count} is no number of neurons: 0 or more", where="count")
     return count
+
+
+def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    """Of an .npz file. ValueError for anything else, and for pickles."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, EOFError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError("it is neither .npz, as `save` writes it, nor JSON, as `to_json` does") from error
 
 
 def _scores(

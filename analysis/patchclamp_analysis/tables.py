@@ -37,6 +37,11 @@ class Tables:
     parameters: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        of = f" of {self.label}" if self.label else ""
+        shapes = ", ".join(f"{name} {len(table):,} × {table.shape[1]}" for name, table in self.tables.items())
+        return f"<Tables {self.method}{of}: {shapes}>"
+
     def __getitem__(self, name: str) -> pd.DataFrame:
         return self.tables[name]
 

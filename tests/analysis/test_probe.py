@@ -9,6 +9,7 @@ from patchclamp_analysis.data.neurons import Neurons, Site
 from patchclamp_analysis.errors import BadData
 from patchclamp_analysis.methods.linear_probe import LinearProbe
 from patchclamp_analysis.probe import Probe
+from safetensors.numpy import save_file
 from scipy.stats import pearsonr, spearmanr
 
 
@@ -96,8 +97,19 @@ def test_saved_and_loaded(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["probe.safetensors"]
 
 
-@pytest.mark.parametrize("content", [b"", b"no safetensors", b"\x02\x00\x00\x00\x00\x00\x00\x00{}"])
+@pytest.mark.parametrize("content", [b"", b"no safetensors", b"\x02\x00\x00\x00\x00\x00\x00\x00[]"])
 def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "probe").write_bytes(content)
-    with pytest.raises(BadData, match="this is no probe"):
+    with pytest.raises(BadData, match="this is no probe: it is not safetensors, as `save` writes it"):
         Probe.load(tmp_path / "probe")
+
+
+def test_other_tensors_are_refused(tmp_path):
+    save_file({"weights": np.zeros(3)}, tmp_path / "probe")
+    with pytest.raises(BadData, match="this is no probe: there is no 'probe' in it"):
+        Probe.load(tmp_path / "probe")
+
+
+def test_shows_itself_in_a_line():
+    assert repr(probe()) == "<Probe of letter: 2 neurons, 2 classes>"
+    assert repr(probe(())) == "<Probe of letter: 2 neurons, a regression>"

@@ -106,17 +106,50 @@ def test_every_method_s_ranking_is_saved_and_loaded(tmp_path, name):
     assert same(made, Ranking.load(tmp_path / "ranking.npz"))
 
 
+NEITHER = r"ranking\.npz: this is no ranking: it is neither \.npz, as `save` writes it, nor JSON"
+
+
 @pytest.mark.parametrize("content", [b"", b"no npz", b"PK\x03\x04 broken"])
 def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "ranking.npz").write_bytes(content)
-    with pytest.raises(BadData, match="this is no ranking"):
+    with pytest.raises(BadData, match=NEITHER):
         Ranking.load(tmp_path / "ranking.npz")
 
 
 def test_pickles_are_refused(tmp_path):
     np.savez(tmp_path / "ranking.npz", description=np.array([{"format": 1}], dtype=object))
-    with pytest.raises(BadData, match="this is no ranking"):
+    with pytest.raises(BadData, match=NEITHER):
         Ranking.load(tmp_path / "ranking.npz")
+
+
+def test_other_arrays_are_refused(tmp_path):
+    np.savez(tmp_path / "ranking.npz", x=np.zeros(3))
+    with pytest.raises(BadData, match="this is no ranking: there is no 'description' in it"):
+        Ranking.load(tmp_path / "ranking.npz")
+
+
+def test_a_damaged_file_is_refused_or_the_same(tmp_path):
+    ranking().save(tmp_path / "ranking.npz")
+    content = (tmp_path / "ranking.npz").read_bytes()
+    for place in range(0, len(content), 5):
+        (tmp_path / "ranking.npz").write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            found = Ranking.load(tmp_path / "ranking.npz")
+        except BadData:
+            continue
+        assert same(ranking(), found)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "a"])
+def test_is_not_saved_as_what_it_is_not(tmp_path, name):
+    with pytest.raises(BadData, match=rf"{name}: a ranking is saved as \.npz; to_csv and to_json"):
+        ranking().save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_shows_itself_in_a_line():
+    assert repr(ranking()) == "<Ranking probeless of upos: 5 neurons, 2 classes>"
+    assert repr(ranking(label="").neurons) == "<Neurons: 5 of 2 sites>"
 
 
 def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path):

@@ -68,6 +68,10 @@ def test_what_is_saved_is_loaded(tmp_path_factory, made):
                 assert loaded[name][column].tolist() == wanted.tolist()
 
 
+def test_shows_itself_in_a_line():
+    assert repr(small()) == "<Tables top_words of upos: words 2 × 3>"
+
+
 def test_the_file_is_json_and_appears_alone(tmp_path):
     small(notes=("classes with no row: adverb",)).save(tmp_path / "tables.json")
     content = json.loads((tmp_path / "tables.json").read_text())

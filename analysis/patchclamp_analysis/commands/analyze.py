@@ -75,7 +75,10 @@ def analyze(
         raise BadData("neurons are those of one set, and there are several: choose sites instead", where="--neuron")
     with bar() as report, ExitStack() as stack:
         given = [
-            stack.enter_context(opened_rows(path, label, neurox, report, sites=site, memory=memory)) for path in files
+            stack.enter_context(
+                opened_rows(path, label, neurox, report, sites=site, memory=memory, supervised=chosen.supervised)
+            )
+            for path in files
         ]
         datas = _named(files, given)
         if wanted:

@@ -22,10 +22,11 @@ from ..report import html_report
 from ..results import Ranking
 from .inputs import Label, Memory, NeuroxOptions, SetPath, Sites, opened_rows, reads_neurox
 from .methods import method_named, stage
+from .neuron_choice import count_wanted, counts_of
 from .outputs import check_outputs, console, distinct, plot_files, versions, write_files
 from .progress import bar
 
-__all__ = ["compare", "evaluate", "number_of_neurons"]
+__all__ = ["compare", "evaluate"]
 
 Names = Annotated[
     list[str] | None, typer.Option("--method", "-m", metavar="NAME", help="A method, with its defaults. Repeatable.")
@@ -87,6 +88,7 @@ def evaluate(
     check_outputs([output], (), folders=True)
     loaded, of_test = Ranking.load(ranking), neurox.of_test(test_corpus, test_labels)
     with bar() as report, _splits(file, neurox, test, of_test, label, site, memory, report) as (train, judged, about):
+        counts_of(len(train.neurons), how.counts)
         rankings = [_for(train, loaded, ranking)]
         found = how.compare(rankings, train, judged, progress=stage(report, "probes"))
     _write(found, output, about)
@@ -133,6 +135,7 @@ def compare(
     check_outputs([output], (), folders=True)
     made, of_test = [(path, Ranking.load(path)) for path in rankings or ()], neurox.of_test(test_corpus, test_labels)
     with bar() as report, _splits(file, neurox, test, of_test, label, site, memory, report) as (train, judged, about):
+        counts_of(len(train.neurons), how.counts)
         found = [_for(train, ranking, path) for path, ranking in made]
         found += [each.rank(train, progress=stage(report, each.name)) for each in chosen]
         comparison = how.compare(_named(found), train, judged, progress=stage(report, "probes"))
@@ -141,15 +144,7 @@ def compare(
 
 def _how(counts: Sequence[str] | None, seeds: int, epochs: int, code_length: bool) -> Evaluation:
     how = Evaluation(seeds=seeds, epochs=epochs, code_length=code_length)
-    return replace(how, counts=tuple(map(number_of_neurons, counts))) if counts else how
-
-
-def number_of_neurons(text: str) -> float:
-    """Of "100" or "10%"; below 1 it is a part of all. BadData for anything else."""
-    try:
-        return float(text.removesuffix("%")) / 100.0 if text.endswith("%") else float(int(text))
-    except ValueError:
-        raise BadData("is neither a number of neurons nor a percentage", where=text) from None
+    return replace(how, counts=tuple(map(count_wanted, counts))) if counts else how
 
 
 @contextmanager

@@ -178,17 +178,18 @@ def opened_rows(
     *,
     sites: Sequence[str] | None = None,
     memory: int,
+    supervised: bool = False,
 ) -> Iterator[Input]:
-    """Rows of a set with a layer of labels ("": none), of sites (None: all; `*` stands for any layer). `memory` is
-    the bound in MiB.
+    """Rows of a set with a layer of labels ("": none, unless what is to come is `supervised`), of sites (None: all; `*`
+    stands for any layer). `memory` is the bound in MiB.
 
     Raises:
-        BadData: As `opened_set`; there is no such layer of labels or site.
+        BadData: As `opened_set`; there is no such layer of labels or site; no layer is named, and one is needed.
         OSError: As `opened_set`.
     """
     with opened_set(path, neurox, report) as stored:
         layers = [name for name, _ in stored.description.layers]
-        if label and label not in layers:
+        if label not in layers if label else supervised:
             raise BadData(_no_layer(path, label, layers), where=str(path))
         chosen = None if sites is None else _matching(sites, list(stored.sites))
         data = Data.from_activation_set(stored, label, sites=chosen, memory_bytes=memory * 2**20)
@@ -198,10 +199,14 @@ def opened_rows(
 
 def _no_layer(path: Path, label: str, layers: Sequence[str]) -> str:
     if layers or not is_neurox(path):
-        return f"there is no layer of labels {label!r}; there are {', '.join(layers) or 'none'}"
+        there = ", ".join(layers) or "none"
+        if not label:
+            return f"the method needs a class for each row: choose a layer of labels with --label; there are {there}"
+        return f"there is no layer of labels {label!r}; there are {there}"
+    name = label or "LAYER"
     return (
         f"a file of NeuroX has no labels: give its words with --corpus FILE, and their labels with "
-        f"--labels {label}=FILE (one a word) or --column {label}=N"
+        f"--labels {name}=FILE (one a word) or --column {name}=N{'' if label else ', and choose them with --label'}"
     )
 
 

@@ -86,7 +86,11 @@ def rank(
     """
     chosen, paths = method_named(method, parameter or ()), output or []
     check_outputs(paths, (".npz", ".csv", ".json", ".html"))
-    with bar() as report, opened_rows(file, label, neurox, report, sites=site, memory=memory) as given:
+    needs = chosen.supervised
+    with (
+        bar() as report,
+        opened_rows(file, label, neurox, report, sites=site, memory=memory, supervised=needs) as given,
+    ):
         found = chosen.rank(given.data, progress=stage(report, method))
         about = given.about
     for path in paths:

@@ -12,9 +12,10 @@ import typer
 from ..data.neurons import Neuron
 from ..data.rows import Data
 from ..errors import BadData
+from ..evaluation.selections import neuron_counts
 from ..results import Ranking
 
-__all__ = ["NeuronNames", "RankingPath", "chosen_neurons", "places_of"]
+__all__ = ["NeuronNames", "RankingPath", "chosen_neurons", "count_wanted", "counts_of", "places_of"]
 
 NeuronNames: TypeAlias = Annotated[
     list[str] | None,
@@ -49,6 +50,28 @@ def places_of(data: Data, neurons: Sequence[Neuron]) -> list[int]:
             raise BadData(f"index {neuron.index} is out of range: {neuron.site} has {width} neurons, 0 to {width - 1}")
         places.append(start + neuron.index)
     return places
+
+
+def count_wanted(text: str) -> float:
+    """Of "100" or "10%"; below 1 it is a part of all. BadData for anything else: "100%" would be one neuron."""
+    try:
+        wanted = float(text.removesuffix("%")) / 100.0 if text.endswith("%") else float(int(text))
+    except ValueError:
+        wanted = 0.0
+    if not (0.0 < wanted < 1.0 if text.endswith("%") else wanted >= 1.0):
+        raise BadData(
+            f"{text} is neither a number of neurons, from 1 on, nor a percentage above 0% and below 100%",
+            where="--count",
+        )
+    return wanted
+
+
+def counts_of(neurons: int, wanted: Sequence[float]) -> tuple[int, ...]:
+    """The numbers of neurons that are wanted, of those there are. BadData if there are not as many."""
+    try:
+        return neuron_counts(wanted, neurons)
+    except BadData as error:
+        raise BadData(error.message, where="--count") from error
 
 
 def _neurons(name: str) -> list[Neuron]:

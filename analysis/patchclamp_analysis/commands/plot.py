@@ -11,12 +11,11 @@ import typer
 
 from ..errors import BadData
 from ..evaluation import Comparison
-from ..evaluation.selections import neuron_counts
 from ..files.whole_files import write_whole
 from ..plots import Plot, comparison_plots, ranking_plots, save_plot, table_plots
 from ..results import Ranking
 from ..tables import Tables
-from .evaluation import number_of_neurons
+from .neuron_choice import count_wanted, counts_of
 from .outputs import check_outputs, file_names, is_folder, plot_files, write_files
 
 __all__ = ["plot"]
@@ -88,7 +87,7 @@ def _plots(files: Sequence[Path], count: str) -> tuple[Plot, ...]:
     tables = Tables.load(files[0])
     if tables.method == _EVALUATION:
         comparison = Comparison.from_tables(tables)
-        number = neuron_counts([number_of_neurons(count)], comparison.evaluations[0].neurons)[0] if count else None
+        number = counts_of(comparison.evaluations[0].neurons, [count_wanted(count)])[0] if count else None
         return comparison_plots(comparison, number)
     if count:
         raise BadData(f"is of evaluations and rankings, and these are tables of {tables.method}", where="--count")
@@ -103,7 +102,7 @@ def _of_rankings(files: Sequence[Path], count: str) -> tuple[Plot, ...]:
     names = [ranking.method for ranking in rankings]
     if len(set(names)) < len(names):
         names = file_names(files)
-    (number,) = neuron_counts([number_of_neurons(count) if count else _SHARE], len(rankings[0].neurons))
+    (number,) = counts_of(len(rankings[0].neurons), [count_wanted(count) if count else _SHARE])
     return ranking_plots(dict(zip(names, rankings, strict=True)), number)
 
 

@@ -12,7 +12,7 @@ from ..errors import BadData
 from ..progress import QUIET, Progress
 from .rows import Data
 
-__all__ = ["Moments", "members", "moments"]
+__all__ = ["Moments", "members", "moments", "too_large"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,8 +64,8 @@ def moments(data: Data, progress: Progress = QUIET) -> Moments:
         np.maximum(maximum, block.max(axis=0), out=maximum)
     assert shift is not None
     if len(large := np.flatnonzero(~np.isfinite(squares).all(axis=0))):
-        size = max(abs(minimum[large[0]]), abs(maximum[large[0]]))
-        raise BadData(f"activations up to {size:g} are too large to square", where=str(data.neurons[int(large[0])]))
+        first = int(large[0])
+        raise too_large(data, first, max(abs(minimum[first]), abs(maximum[first])))
     sizes = np.bincount(groups, minlength=count + 1)[:, None]
     total = sums.sum(axis=0) / len(data)
     means = np.where(sizes > 0, sums / np.maximum(sizes, 1), total)
@@ -78,6 +78,11 @@ def moments(data: Data, progress: Progress = QUIET) -> Moments:
         shift.astype(np.float64) + means[:count],
         np.maximum(squares / np.maximum(sizes, 1) - means**2, 0.0)[:count] * (sizes[:count] > 0),
     )
+
+
+def too_large(data: Data, place: int, size: float) -> BadData:
+    """Of a neuron whose activations cannot be computed with."""
+    return BadData(f"activations up to {size:g} are too large to square", where=str(data.neurons[place]))
 
 
 def members(groups: NDArray[np.integer], count: int, values: NDArray[np.floating] | None = None) -> sparse.csc_array:

@@ -61,6 +61,9 @@ class Neurons:
         """All neurons of some sites."""
         return cls(tuple(sites), np.arange(sum(site.width for site in sites)))
 
+    def __repr__(self) -> str:
+        return f"<Neurons: {len(self):,} of {len(self.sites):,} sites>"
+
     def __len__(self) -> int:
         return len(self.columns)
 

@@ -211,6 +211,11 @@ class Data:
             memory_bytes=memory_bytes,
         )
 
+    def __repr__(self) -> str:
+        what = "targets" if self.targets is not None else f"{len(self.classes):,} classes"
+        of = f", {what} of {self.label}" if self.label else ""
+        return f"<Data: {len(self):,} rows × {len(self.neurons):,} neurons{of}>"
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -227,7 +232,8 @@ class Data:
     def require_classes(self) -> None:
         """BadData unless there are rows of at least two classes, and of none but these."""
         if self.targets is not None or not self.classes:
-            raise BadData("this method needs a class for each row; choose a layer of labels", where=self.label)
+            layers = f"a layer of labels: {', '.join(self.annotations)}" if self.annotations else "labels"
+            raise BadData(f"this method needs a class for each row; choose {layers}", where=self.label)
         present = np.flatnonzero(self.counts)
         if len(present) < 2:
             name = self.classes[present[0]] if len(present) else "none of the known classes"

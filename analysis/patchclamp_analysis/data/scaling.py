@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..progress import QUIET, Progress
-from .moments import Moments, moments
+from .moments import Moments, moments, too_large
 from .rows import Data
 
 __all__ = ["Scaling"]
@@ -24,11 +24,16 @@ class Scaling:
 
     @classmethod
     def of(cls, data: Data, *, standardise: bool = True, progress: Progress = QUIET) -> Scaling:
-        """To mean 0 and deviation 1, or no change. A constant neuron becomes 0."""
-        if not standardise:
-            width = len(data.neurons)
-            return cls(np.zeros(width, np.float32), np.ones(width, np.float32))
-        return cls.by(moments(data, progress))
+        """To mean 0 and deviation 1, or no change. A constant neuron becomes 0. BadData for activations whose squares
+        float32 does not hold, which what is trained on them could not be either.
+        """
+        found = moments(data, progress)
+        if standardise:
+            return cls.by(found)
+        sizes = np.maximum(np.abs(found.minimum), np.abs(found.maximum))
+        if (largest := sizes.max()) ** 2 > np.finfo(np.float32).max:
+            raise too_large(data, int(sizes.argmax()), largest)
+        return cls(np.zeros(len(sizes), np.float32), np.ones(len(sizes), np.float32))
 
     @classmethod
     def by(cls, found: Moments) -> Scaling:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..data.rows import Data
 from ..errors import BadData
-from ..methods.method import Kind, Method
+from ..methods.method import Kind, Method, require_data
 from ..methods.parameters import About
 from ..progress import QUIET, Progress
 from ..results import Ranking
@@ -59,8 +59,9 @@ class Evaluation(Method):
         self, rankings: Sequence[Ranking], train: Data, test: Data, *, progress: Progress = QUIET
     ) -> Comparison:
         """Judges rankings of the data's neurons, and their agreement. BadData for two of one name, for rankings of
-        other neurons, and for rows with target values instead of classes.
+        other neurons, for what is no ranking, and for rows with target values instead of classes.
         """
+        _check_types(rankings, train, test)
         _check(rankings, train, test)
         found = Trial(self, train, test, len(rankings), progress).run(rankings)
         counts, many = found[0].counts, len(rankings) > 1
@@ -87,6 +88,17 @@ def compare_rankings(
 ) -> Comparison:
     """Judges several rankings of the same neurons by the same probes; see `Evaluation`."""
     return (how or Evaluation()).compare(rankings, train, test, progress=progress)
+
+
+def _check_types(rankings: object, train: object, test: object) -> None:
+    if not isinstance(rankings, Sequence):
+        raise BadData(f"takes a list of rankings, not {type(rankings).__name__}", where=Evaluation.name)
+    for each in rankings:
+        if not isinstance(each, Ranking):
+            text = f"takes rankings, as a method's `rank` or Ranking.load gives them, not {type(each).__name__}"
+            raise BadData(text, where=Evaluation.name)
+    require_data(train, Evaluation.name)
+    require_data(test, Evaluation.name)
 
 
 def _check(rankings: Sequence[Ranking], train: Data, test: Data) -> None:

@@ -51,6 +51,9 @@ class RankingEvaluation:
     spread: Mapping[str, int]
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<RankingEvaluation {self.method} of {self.label}: {_numbers(self.counts)} of {self.neurons:,} neurons>"
+
     def score(self, measure: Measure, neurons: Selection, count: int = 0) -> Score:
         """A figure by its name; `count` is not needed for all neurons. BadData if it was not measured."""
         for score in self.scores:
@@ -105,6 +108,11 @@ class Comparison:
     neuron_vote: NDArray[np.float64]
     parameters: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        first = self.evaluations[0]
+        what = f"{', '.join(self.methods)} of {first.label}"
+        return f"<Comparison {what}: {_numbers(self.counts)} of {first.neurons:,} neurons>"
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -161,6 +169,10 @@ class Comparison:
     def to_json(self) -> str:
         """The tables, as their file has them."""
         return self.to_tables().to_json()
+
+
+def _numbers(counts: Iterable[int]) -> str:
+    return ", ".join(f"{count:,}" for count in counts)
 
 
 def _rows(comparison: Comparison) -> dict[str, Iterable[tuple[object, ...]]]:

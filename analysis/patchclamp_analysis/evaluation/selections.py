@@ -22,9 +22,11 @@ def neuron_counts(wanted: Sequence[float], neurons: int) -> tuple[int, ...]:
     """
     if wrong := [count for count in wanted if count <= 0 or (count >= 1 and count != int(count))]:
         raise BadData(f"must be a number of neurons or a part of them above 0, not {wrong[0]:g}", where="counts")
+    if not wanted:
+        raise BadData("give a number of neurons", where="counts")
     counts = sorted({int(count) if count >= 1 else max(1, round(count * neurons)) for count in wanted})
-    if not counts or counts[0] > neurons:
-        raise BadData(f"no number of neurons up to {neurons}, which there are", where="counts")
+    if counts[0] > neurons:
+        raise BadData(f"{counts[0]:,} of {neurons:,} neurons: there are not as many", where="counts")
     return tuple(count for count in counts if count <= neurons)
 
 

@@ -117,6 +117,7 @@ class EfficientFeatures(TableMethod):
     epochs: Annotated[int, About("Passes over the rows.", 1, 10_000)] = 5
     test_share: Annotated[float, About("Part of the rows to judge by, if no others are given.", 0.01, 0.9)] = 0.2
     seed: Annotated[int, About("Of the splits, of shuffling and of the choice from clusters.", 0, 2**32 - 1)] = 0
+    standardise: Annotated[bool, About("Train on activations of mean 0 and deviation 1.")] = True
 
     kind: ClassVar[Kind] = Kind.REDUNDANCY
     supervised: ClassVar[bool] = True
@@ -137,12 +138,14 @@ class EfficientFeatures(TableMethod):
         """
         data.require_classes()
         train, test = data.split(self.test_share, self.seed) if test is None else (data, test)
-        selector = LayerSelector((self.loss,), self.l1, self.l2, self.epochs, self.test_share, self.seed)
+        probe = LinearProbe(l1=self.l1, l2=self.l2, epochs=self.epochs, standardise=self.standardise, seed=self.seed)
+        selector = LayerSelector(
+            (self.loss,), self.l1, self.l2, self.epochs, self.test_share, self.seed, self.standardise
+        )
         selection = selector.select(train, test, progress=progress.part(0.0, 0.6))
         kept = _places(data.neurons, selection.sites(self.loss))
         clusters = CorrelationClusters(self.threshold).cluster(train.keep(kept), progress=progress.part(0.6, 0.7))
         kept = kept[clusters.independent(seed=self.seed)]
-        probe = LinearProbe(l1=self.l1, l2=self.l2, epochs=self.epochs, seed=self.seed)
         trial = ProbeTrials(probe, train, test)
         stages = [
             Stage("oracle", selection.oracle),

@@ -26,11 +26,11 @@ _STEPS = 1500
 class LatentVariable(RankingMethod):
     """A distribution q over subsets of neurons, learnt together with a linear probe of random subsets.
 
-    Maximises E_{m~q}[mean log p(y | m∘x)] + entropy·H(q) − l2·ΣW², p the softmax of W(m∘x) + b over standardised
-    activations, m [D] a mask: a neuron that is left out is at its mean. `scheme="conditional_poisson"`: subsets of one
-    size, which each minibatch draws anew from 1 to D; given the size k, π_d = σ(w_d + λ) with Σπ = k, so that small
-    subsets count and the best few neurons are told from the many good ones. `"poisson"`: each neuron is in the subset
-    on its own, with probability π_d = σ(w_d).
+    Maximises E_{m~q}[mean log p(y | m∘x)] + entropy·H(q) − l2·ΣW², p the softmax of W(m∘x) + b, m [D] a mask.
+    Activations are always standardised, so that a neuron that is left out is at its mean.
+    `scheme="conditional_poisson"`: subsets of one size, which each minibatch draws anew from 1 to D; given the size k,
+    π_d = σ(w_d + λ) with Σπ = k, so that small subsets count and the best few neurons are told from the many good
+    ones. `"poisson"`: each neuron is in the subset on its own, with probability π_d = σ(w_d).
 
     Score: overall σ(w_d); of the Poisson scheme the probability of being chosen, above ½ for neurons that help. Per
     class σ(w_d)·|W_cd|. `details["weights"]` [C, D].

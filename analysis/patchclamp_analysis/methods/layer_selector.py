@@ -75,6 +75,7 @@ class LayerSelector(TableMethod):
     epochs: Annotated[int, About("Passes over the rows.", 1, 10_000)] = 5
     test_share: Annotated[float, About("Part of the rows to judge by, if no others are given.", 0.01, 0.9)] = 0.2
     seed: Annotated[int, About("Of the splits and of shuffling.", 0, 2**32 - 1)] = 0
+    standardise: Annotated[bool, About("Train on activations of mean 0 and deviation 1.")] = True
 
     kind: ClassVar[Kind] = Kind.REDUNDANCY
     supervised: ClassVar[bool] = True
@@ -102,7 +103,8 @@ class LayerSelector(TableMethod):
         data.require_classes()
         train, test = data.split(self.test_share, self.seed) if test is None else (data, test)
         layers = layers_of(data.neurons)
-        trial = ProbeTrials(LinearProbe(l1=self.l1, l2=self.l2, epochs=self.epochs, seed=self.seed), train, test)
+        probe = LinearProbe(l1=self.l1, l2=self.l2, epochs=self.epochs, standardise=self.standardise, seed=self.seed)
+        trial = ProbeTrials(probe, train, test)
         total = len(layers) + 1
         oracle = trial(np.arange(len(data.neurons)), progress.part(0.0, 1 / total))
         wanted = (1.0 - min(self.losses)) * oracle.accuracy

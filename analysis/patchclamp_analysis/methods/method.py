@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,9 @@ from .parameters import check_values
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ComparingMethod", "Kind", "Method", "RankingMethod", "TableMethod"]
+__all__ = ["ComparingMethod", "Kind", "Method", "RankingMethod", "TableMethod", "require_data"]
+
+R = TypeVar("R")
 
 
 class Kind(enum.Enum):
@@ -65,6 +68,10 @@ class RankingMethod(Method):
     kind: ClassVar[Kind] = Kind.CONCEPT_TO_NEURONS
     supervised: ClassVar[bool] = True
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.rank = _checked(cls.rank, "data", require_data)  # type: ignore[method-assign]
+
     @abstractmethod
     def rank(self, data: Data, *, progress: Progress = QUIET) -> Ranking:
         """Scores for every neuron of the data, overall and per class. The same data and seed give the same scores.
@@ -97,6 +104,10 @@ class RankingMethod(Method):
 class ComparingMethod(Method):
     """Scores the neurons of models by those of others."""
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.compare = _checked(cls.compare, "datas", _require_datas)  # type: ignore[method-assign]
+
     @abstractmethod
     def compare(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> dict[str, Ranking]:
         """A ranking of the neurons of each, by name. The rows of all must be of the same words; BadData where they are
@@ -110,6 +121,10 @@ class TableMethod(Method):
 
     several: ClassVar[bool] = False
     """Whether it takes several sets of activations, of the same words."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.tables = _checked(cls.tables, "datas", _require_datas)  # type: ignore[method-assign]
 
     @abstractmethod
     def tables(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> Tables:
@@ -127,6 +142,31 @@ class TableMethod(Method):
         """The tables, with what is to be known about the data."""
         first = next(iter(datas.values()))
         return Tables(self.name, tables, first.label, asdict(self), _notes(first))
+
+
+def require_data(given: object, where: str) -> None:
+    """BadData for anything but `Data`: arrays, frames, sets and paths are to be made into it."""
+    if not isinstance(given, Data):
+        text = f"takes Data, not {type(given).__name__}: Data.from_arrays(x, labels), from_frame or from_activation_set"
+        raise BadData(f"{text} makes it", where=where)
+
+
+def _require_datas(given: object, where: str) -> None:
+    if not isinstance(given, Mapping):
+        raise BadData(f'takes Data by name, as {{"train": data}}, not {type(given).__name__}', where=where)
+    for data in given.values():
+        require_data(data, where)
+
+
+def _checked(call: Callable[..., R], name: str, require: Callable[[object, str], None]) -> Callable[..., R]:
+    """What a method does with its first argument, after a look at that."""
+
+    @wraps(call)
+    def checked(method: Method, *arguments: object, **options: object) -> R:
+        require(arguments[0] if arguments else options.get(name), method.name)
+        return call(method, *arguments, **options)
+
+    return checked
 
 
 def _notes(data: Data) -> tuple[str, ...]:

@@ -44,7 +44,8 @@ class Factors:
         import pandas as pd
 
         weights = self.neuron_weights
-        factors = pd.DataFrame({"factor": np.arange(len(weights)), "weight": weights.sum(axis=1, dtype=np.float64)})
+        sums = weights.sum(axis=1, dtype=np.float64)
+        fit = {"error": self.error, "iterations": self.iterations, "converged": int(self.converged)}
         factor, place = np.nonzero(weights > 0)
         strongest = np.lexsort((place, -weights[factor, place], factor))
         factor, place = factor[strongest], place[strongest]
@@ -53,9 +54,10 @@ class Factors:
         words = {} if data.words is None else {"word": data.words}
         columns = {f"factor {number}": self.activations[:, number] for number in range(len(weights))}
         return {
-            "factors": factors.assign(error=self.error, iterations=self.iterations, converged=int(self.converged)),
+            "factors": pd.DataFrame({"factor": np.arange(len(weights)), "weight": sums}),
             "neurons": neurons,
             "activations": pd.DataFrame({"row": data.rows, **words, **columns}),
+            "fit": pd.DataFrame([fit]),
         }
 
 
@@ -81,8 +83,9 @@ class Nmf(TableMethod):
     complexity: ClassVar[str] = "O(iterations·N·D·K)"
 
     def tables(self, datas: Mapping[str, Data], *, progress: Progress = QUIET) -> Tables:
-        """Gives "factors": a row a factor, with the error of all. "neurons": each factor's neurons of a weight above
-        0, largest first. "activations": a row a row of the data with its word, a column a factor.
+        """Gives "factors": a row a factor, with the sum of its weights. "neurons": each factor's neurons of a weight
+        above 0, largest first. "activations": a row a row of the data with its word, a column a factor. "fit": one row,
+        the error of all as a part of the activations, the iterations, and whether they converged (1) or not (0).
         """
         data = self.only(datas)
         return self.answer(datas, **self.fit(data, progress=progress).to_frames(data))

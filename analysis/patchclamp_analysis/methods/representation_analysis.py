@@ -28,12 +28,13 @@ class SiteScores:
 
     sites: tuple[str, ...]
     scores: tuple[ProbeScores, ...]
+    regression: bool = False
 
     def to_pandas(self) -> pd.DataFrame:
         """A row per site: accuracy, majority and loss, or loss and correlations of a regression."""
         import pandas as pd
 
-        columns = ("accuracy", "majority", "loss", "pearson", "spearman")
+        columns = ("loss", "pearson", "spearman") if self.regression else ("accuracy", "majority", "loss")
         rows = [[getattr(scores, column) for column in columns] for scores in self.scores]
         frame = pd.DataFrame(rows, columns=list(columns))
         frame.insert(0, "site", list(self.sites))
@@ -53,6 +54,7 @@ class RepresentationAnalysis(TableMethod):
     epochs: Annotated[int, About("Passes over the rows; 0: as many as it takes.", 0, 100_000)] = 0
     test_share: Annotated[float, About("Part of the rows to judge by, if no others are given.", 0.01, 0.9)] = 0.2
     seed: Annotated[int, About("Of the splits and of shuffling.", 0, 2**32 - 1)] = 0
+    standardise: Annotated[bool, About("Train on activations of mean 0 and deviation 1.")] = True
 
     kind: ClassVar[Kind] = Kind.CONCEPT_TO_NEURONS
     supervised: ClassVar[bool] = True
@@ -68,11 +70,11 @@ class RepresentationAnalysis(TableMethod):
         """Trains on the data, judges on `test`, or on a part of the data that is kept aside."""
         if test is None:
             data, test = data.split(self.test_share, self.seed)
-        probe = LinearProbe(l1=self.l1, l2=self.l2, epochs=self.epochs, seed=self.seed)
+        probe = LinearProbe(l1=self.l1, l2=self.l2, epochs=self.epochs, standardise=self.standardise, seed=self.seed)
         sites = [data.neurons.sites[number].name for number in np.unique(data.neurons.site_numbers)]
         found = []
         for number, site in enumerate(sites):
             part = progress.part(number / len(sites), (number + 1) / len(sites))
             trained = probe.fit(data.of_site(site), progress=part)
             found.append(trained.score(test.of_site(site)))
-        return SiteScores(tuple(sites), tuple(found))
+        return SiteScores(tuple(sites), tuple(found), data.targets is not None)

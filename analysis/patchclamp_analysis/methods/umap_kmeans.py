@@ -34,11 +34,11 @@ class Populations:
 
 @dataclass(frozen=True)
 class UmapKmeans(TableMethod):
-    """Populations of neurons: a UMAP of their standardised activations, clustered by k-means.
+    """Populations of neurons: a UMAP of their activations, clustered by k-means.
 
-    A neuron is the point (x − μ)/σ of `rows` dimensions, the rows being a random choice of the data's; UMAP puts the
-    points on a plane so that near ones stay near, and k-means (scikit-learn, 10 starts) parts it into K populations.
-    Needs umap-learn, the extra `umap`.
+    A neuron is the point (x − μ)/σ of `rows` dimensions (x without `standardise`: large neurons are then far from small
+    ones), the rows being a random choice of the data's; UMAP puts the points on a plane so that near ones stay near,
+    and k-means (scikit-learn, 10 starts) parts it into K populations. Needs umap-learn, the extra `umap`.
 
     Misses distances between populations and their sizes, which a UMAP distorts; opposite neurons are far apart
     (`correlation_clusters` joins them). Can be cancelled between its steps only. 16·N·D bytes for N rows, and 8·D² for
@@ -49,6 +49,7 @@ class UmapKmeans(TableMethod):
     rows: Annotated[int, About("Most rows to look at.", 2, 1_000_000)] = 2000
     neighbours: Annotated[int, About("Neurons that each is kept near to.", 2, 1000)] = 15
     seed: Annotated[int, About("Of the choice of rows, of the map and of the clusters.", 0, 2**32 - 1)] = 0
+    standardise: Annotated[bool, About("Look at activations of mean 0 and deviation 1.")] = True
 
     kind: ClassVar[Kind] = Kind.UNSUPERVISED
     name: ClassVar[str] = "umap_kmeans"
@@ -92,7 +93,7 @@ class UmapKmeans(TableMethod):
         if (need := 16 * rows * width + 8 * min(width, _ALL_DISTANCES) ** 2) > data.memory_bytes:
             text = f"{rows} rows of {width} neurons need {need} bytes, and memory_bytes is {data.memory_bytes}"
             raise BadData(f"{text}: raise it, or take fewer rows", where="umap_kmeans.rows")
-        scaling = Scaling.of(data, progress=progress.part(0.0, 0.5))
+        scaling = Scaling.of(data, standardise=self.standardise, progress=progress.part(0.0, 0.5))
         points = np.empty((width, rows), np.float32)
         for at, block in progress.part(0.5, 1.0).each(data.blocks()):
             points[:, at] = scaling.apply(block)[:, :-1].T

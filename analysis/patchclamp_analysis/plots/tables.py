@@ -35,7 +35,7 @@ def table_plots(tables: Tables) -> tuple[Plot, ...]:
 def _sites(tables: Tables) -> tuple[Plot, ...]:
     """Accuracy per site, or the correlation of a regression."""
     frame = tables["sites"]
-    measure = "accuracy" if frame["accuracy"].any() else "pearson"
+    measure = "accuracy" if "accuracy" in frame else "pearson"
     figure = new_figure(max(6.0, 0.35 * len(frame)), 4.0)
     axes = figure.add_subplot()
     axes.plot(np.arange(len(frame)), frame[measure], marker="o", label=measure)

@@ -101,7 +101,7 @@ def test_tables_are_printed(folder, capsys):
         (["-m", "probeless"], "`patchclamp-analysis rank SET -m probeless` runs it"),
         (["-m", "nonsense"], "no such method; there are compos"),
         (["-m", "nmf", "-p", "factor=2"], "did you mean factors"),
-        (["-m", "representation_analysis"], "class"),
+        (["-m", "representation_analysis"], "choose a layer of labels with --label; there are upos"),
         (["-m", "cross_model"], "at least two"),
         (["other.h5", "-m", "nmf"], "takes one set of activations, not 2"),
         (["other.h5", "-m", "cross_model", "-n", "layers.1.residual[3]"], "neurons are those of one set"),

@@ -107,7 +107,7 @@ def test_rank_takes_parameters_and_sites(folder, tmp_path):
         (["-m", "probeless", "-l", "upos", "-p", "scal=1"], "did you mean scale"),
         (["-m", "probeless", "-l", "upos", "-p", "scale"], "NAME=VALUE"),
         (["-m", "probeless", "-l", "xpos"], "xpos"),
-        (["-m", "probeless"], "needs a class"),
+        (["-m", "probeless"], "needs a class for each row: choose a layer of labels with --label; there are upos"),
         (["-m", "probeless", "-l", "upos", "-s", "layers.7.residual"], "no such site"),
         (["-m", "nmf"], "`patchclamp-analysis analyze SET -m nmf` runs it"),
         (["-m", "cross_model"], "compares several sets: `patchclamp-analysis analyze"),
@@ -229,7 +229,11 @@ def test_into_a_pipe_tables_go_as_wide_as_they_are(capsys):
 
 
 @pytest.mark.parametrize(
-    ("count", "message"), [("ten", "percentage"), ("x%", "percentage"), ("1.5", "percentage"), ("0", "out of bounds")]
+    ("count", "message"),
+    [
+        *((count, f"--count: {count} is neither a number of neurons") for count in ("ten", "x%", "1.5", "0", "100%")),
+        ("9999", "--count: 9,999 of 20 neurons: there are not as many"),
+    ],
 )
 def test_counts_that_cannot_be(folder, ranking, tmp_path, count, message, capsys):
     given = [str(folder / "train.h5"), str(ranking), "--test", str(folder / "dev.h5"), "-l", "upos"]

@@ -64,6 +64,12 @@ def test_scaling_adds_a_one():
     assert block.tolist() == [[1.0, 5.0, 1.0], [3.0, 5.0, 1.0]]
 
 
+def test_what_is_not_scaled_must_not_be_too_large_either():
+    data = Data.from_arrays(np.array([[1.0, 1e25], [2.0, 1e25]]))
+    with pytest.raises(BadData, match=r"neurons\[1\]: activations up to 1e\+25 are too large to square"):
+        Scaling.of(data, standardise=False)
+
+
 def test_what_is_too_large_to_square_is_refused():
     with pytest.raises(BadData, match=r"neurons\[1\]: activations up to 2e\+30 are too large to square"):
         moments(Data.from_arrays(np.array([[1.0, -2e30], [2.0, 1e30]])))

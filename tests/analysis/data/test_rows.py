@@ -384,3 +384,15 @@ def test_neurons_are_equal_by_what_they_are():
 def test_columns_out_of_range():
     with pytest.raises(BadData, match="between 0 and 1"):
         Neurons((Site("a", 2),), np.array([2]))
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"labels": ["a", "b", "a"]}, "<Data: 3 rows × 2 neurons, 2 classes of upos>"),
+        ({"targets": [1.0, 2.0, 3.0]}, "<Data: 3 rows × 2 neurons, targets of upos>"),
+        ({}, "<Data: 3 rows × 2 neurons>"),
+    ],
+)
+def test_shows_itself_in_a_line(given, shown):
+    assert repr(Data.from_arrays(np.zeros((3, 2)), label="upos", **given)) == shown

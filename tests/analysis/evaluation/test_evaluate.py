@@ -134,6 +134,35 @@ def test_two_rankings_of_one_name(splits: tuple[Data, Data], rankings: list[Rank
         compare_rankings([rankings[0]] * 2, *splits, QUICK)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda made: made[0], "evaluation: takes a list of rankings, not Ranking"),
+        (lambda made: {"a": made[0]}, "evaluation: takes a list of rankings, not dict"),
+        (lambda made: made[0].scores, "evaluation: takes a list of rankings, not ndarray"),
+        (lambda made: [made[0], made[0].scores], "evaluation: takes rankings, as a method's `rank` or Ranking"),
+        (lambda made: "a", "evaluation: takes rankings, .* not str"),
+    ],
+)
+def test_what_is_no_list_of_rankings(splits: tuple[Data, Data], rankings: list[Ranking], given, message):
+    with pytest.raises(BadData, match=message):
+        compare_rankings(given(rankings), *splits)
+
+
+def test_what_is_no_ranking_or_no_data(splits: tuple[Data, Data], rankings: list[Ranking]):
+    with pytest.raises(BadData, match=r"takes rankings, .* not Data"):
+        evaluate_ranking(splits[0], rankings[0], splits[1])  # type: ignore[arg-type]
+    with pytest.raises(BadData, match="takes Data, not ndarray"):
+        evaluate_ranking(rankings[0], splits[0], splits[1].matrix())  # type: ignore[arg-type]
+
+
+def test_it_shows_itself_in_a_line(comparison: Comparison):
+    counts = ", ".join(map(str, comparison.counts))
+    assert repr(comparison) == f"<Comparison {', '.join(comparison.methods)} of upos: {counts} of 40 neurons>"
+    first = comparison.evaluations[0]
+    assert repr(first) == f"<RankingEvaluation {first.method} of upos: {counts} of 40 neurons>"
+
+
 def test_rankings_of_other_neurons(splits: tuple[Data, Data], rankings: list[Ranking]):
     train, test = splits
     with pytest.raises(BadData, match="other neurons"):

@@ -42,6 +42,11 @@ def test_counts_that_cannot_be(wrong):
         neuron_counts(wrong, 20)
 
 
+def test_more_neurons_than_there_are():
+    with pytest.raises(BadData, match="counts: 5,000 of 2,304 neurons: there are not as many"):
+        neuron_counts([9999, 5000], 2304)
+
+
 def test_ends_of_an_order():
     order = np.array([3, 1, 0, 2])
     assert select(order, "top", 1).tolist() == [3]

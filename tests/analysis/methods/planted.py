@@ -15,6 +15,7 @@ __all__ = [
     "CLASSES",
     "INFORMATIVE",
     "NEURONS",
+    "QUICK",
     "SILENT",
     "TWINS",
     "WIDTH",

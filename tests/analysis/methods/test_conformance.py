@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 import tracemalloc
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from patchclamp_analysis.data.rows import LEAST_MEMORY, Data
 from patchclamp_analysis.errors import BadData, Cancelled
@@ -139,6 +140,46 @@ def test_refuses_one_class(name):
 def test_refuses_no_labels(name):
     with pytest.raises(BadData, match="needs a class"):
         rank(name, np.ones((20, 3), np.float32))
+
+
+@supervised
+def test_names_the_layers_there_are(name):
+    data = Data.from_arrays(np.ones((20, 3)), annotations={"upos": ["a", "b"] * 10, "xpos": ["c"] * 20})
+    with pytest.raises(BadData, match="needs a class for each row; choose a layer of labels: upos, xpos"):
+        method(name).rank(data)
+
+
+@every
+@pytest.mark.parametrize("given", [np.zeros((4, 2)), pd.DataFrame({"a": [1]}), Path("a.h5"), None])
+def test_refuses_what_is_no_data(name, given):
+    wanted = (
+        rf"{name}: takes Data, not {type(given).__name__}: Data\.from_arrays\(x, labels\), from_frame or from_activ"
+    )
+    with pytest.raises(BadData, match=wanted):
+        method(name).rank(given)
+    with pytest.raises(BadData, match=wanted):
+        method(name).rank(data=given)
+
+
+def test_data_may_be_given_by_its_name():
+    assert method("probeless").rank(data=planted()).method == "probeless"
+
+
+@every
+@pytest.mark.parametrize("compat", [False, True])
+def test_names_a_neuron_that_is_too_large(name, compat):
+    """Where a method cannot compute with it."""
+    x, labels = values(200)
+    x[170, 25] = 1e25
+    options = (
+        {"compat": "neurox"} if compat and "compat" in {each.name for each in fields(RANKING_METHODS[name])} else {}
+    )
+    try:
+        ranking = replace(method(name), **options).rank(Data.from_arrays(x, labels))
+    except BadData as refused:
+        assert str(refused) == "neurons[25]: activations up to 1e+25 are too large to square"
+    else:
+        assert np.isfinite(ranking.scores).all()
 
 
 @supervised

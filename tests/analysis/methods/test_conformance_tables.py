@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from patchclamp_analysis.data.rows import LEAST_MEMORY
+from patchclamp_analysis.data.rows import LEAST_MEMORY, Data
 from patchclamp_analysis.errors import BadData, Cancelled
 from patchclamp_analysis.methods import METHODS, RANKING_METHODS, ComparingMethod, TableMethod, build, describe
 from patchclamp_analysis.progress import Progress
 from patchclamp_analysis.tables import Tables
 
 from tests.analysis.methods.answers import answer, datas, digest
-from tests.analysis.methods.planted import INFORMATIVE, NEURONS, TWINS, other_method, values
+from tests.analysis.methods.planted import INFORMATIVE, NEURONS, QUICK, TWINS, other_method, values
 
 OTHERS = [name for name in METHODS if name not in RANKING_METHODS]
 # UMAP compiles itself for some ten seconds in each process.
@@ -58,9 +58,7 @@ def table_method(name: str) -> TableMethod:
 
 
 def numbers(table: pd.DataFrame) -> NDArray[np.float64]:
-    """All there are but correlations, which only a regression has."""
-    kept = table.select_dtypes("number").drop(columns=["pearson", "spearman"], errors="ignore")
-    return kept.to_numpy(dtype=np.float64)
+    return table.select_dtypes("number").to_numpy(dtype=np.float64)
 
 
 def test_there_is_no_other_kind():
@@ -187,6 +185,20 @@ def test_refuses_no_labels(name):
 
 
 @every
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.zeros((4, 2)), r'takes Data by name, as \{"train": data\}, not ndarray'),
+        (Data.from_arrays(np.zeros((4, 2))), r'takes Data by name, as \{"train": data\}, not Data'),
+        ({"train": np.zeros((4, 2))}, r"takes Data, not ndarray: Data\.from_arrays\(x, labels\), from_frame"),
+    ],
+)
+def test_refuses_what_is_no_data(name, given, message):
+    with pytest.raises(BadData, match=f"{name}: {message}"):
+        answer(other_method(name), given)
+
+
+@every
 def test_a_class_of_one_row(name):
     x, labels = values(200)
     labels[17] = "interjection"
@@ -295,6 +307,15 @@ def test_can_be_cancelled_anywhere(name):
     for last in (1, checks // 2, checks):
         with pytest.raises(Cancelled):
             run_until(last)
+
+
+@pytest.mark.parametrize("name", ["efficient_features", "layer_selector", "representation_analysis", "umap_kmeans"])
+def test_standardises_unless_told_not_to(name):
+    given, parameters = datas(name, *values(200)), QUICK[name]
+    first, raw = (answer(build(METHODS[name], {**parameters, "standardise": yes}), given) for yes in (True, False))
+    equal(first, answer(other_method(name), given))
+    title = next(iter(first))
+    assert not np.array_equal(numbers(first[title]), numbers(raw[title]))
 
 
 def test_twins_are_together():

@@ -58,6 +58,14 @@ def test_says_whether_it_converged():
     assert not Nmf(factors=3, iterations=1).fit(Data.from_arrays(planted())).converged
 
 
+def test_tables_say_once_how_well_it_fits():
+    data, method = Data.from_arrays(planted()), Nmf(factors=3)
+    tables, found = method.tables({"one": data}), method.fit(data)
+    assert tables["fit"].to_dict("records") == [{"error": found.error, "iterations": found.iterations, "converged": 1}]
+    assert tables["factors"].columns.tolist() == ["factor", "weight"]
+    assert tables["factors"]["weight"].tolist() == found.neuron_weights.sum(axis=1, dtype=np.float64).tolist()
+
+
 @pytest.mark.parametrize(
     ("x", "message"),
     [

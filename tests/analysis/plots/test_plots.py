@@ -40,7 +40,7 @@ def neurons(**columns: Any) -> pd.DataFrame:
 def made(method: str) -> Tables:
     """Tables as the methods write them, with text of the worst kind where it comes from the data."""
     draw = np.random.default_rng(0)
-    scores = pd.DataFrame({"site": SITES, "accuracy": [0.5, 0.9, 0.7], "majority": 0.3, "loss": 1.0, "pearson": 0.0})
+    scores = pd.DataFrame({"site": SITES, "accuracy": [0.5, 0.9, 0.7], "majority": 0.3, "loss": 1.0})
     layers = pd.DataFrame({"up to": SITES, "accuracy": [0.5, 0.8, 0.9], "of_oracle": [0.5, 0.8, 0.9]})
     chosen = pd.DataFrame({"loss": [0.1, 0.2, 0.3], "layer": [2, 1, 1], "up to": [SITES[2], SITES[1], SITES[1]]})
     pairs = pd.DataFrame({"one": [HOSTILE, HOSTILE, "b"], "other": ["b", "c", "c"], "similarity": [0.2, 0.3, 0.4]})
@@ -124,7 +124,7 @@ def test_long_names_stand_aslant_and_short_ones_beside_several_of_them(names, as
 
 
 def test_a_regression_is_shown_by_its_correlation():
-    frame = made("representation_analysis")["sites"].assign(accuracy=0.0, pearson=[0.1, 0.2, 0.3])
+    frame = pd.DataFrame({"site": SITES, "loss": 1.0, "pearson": [0.1, 0.2, 0.3], "spearman": 0.0})
     (plot,) = table_plots(Tables("representation_analysis", {"sites": frame}))
     (axes,) = plot.figure.axes
     assert [line.get_label() for line in axes.lines] == ["pearson"]
