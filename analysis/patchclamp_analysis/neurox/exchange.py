@@ -174,6 +174,7 @@ class _Source:
     def values(self) -> Iterator[NDArray[Any]]:
         """[layers, n, neurons] of all words of some sentences at a time."""
         pending: list[NDArray[Any]] = []
+        size = 0
         for number, sentence in enumerate(_read(self.path, self.corpus, values=True)):
             layers, _, neurons = sentence.activations.shape
             if (layers, neurons) != (self.layers, self.neurons):
@@ -183,9 +184,10 @@ class _Source:
                 )
             with np.errstate(over="ignore"):  # what becomes infinite is refused as such
                 pending.append(sentence.activations.astype(ELEMENT_TYPES[self.element_type], copy=False))
-            if sum(each.nbytes for each in pending) >= _BATCH_BYTES:
+            size += pending[-1].nbytes
+            if size >= _BATCH_BYTES:
                 yield np.concatenate(pending, axis=1)
-                pending = []
+                pending, size = [], 0
         if pending:
             yield np.concatenate(pending, axis=1)
 
