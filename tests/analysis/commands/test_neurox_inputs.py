@@ -153,10 +153,18 @@ def test_who_stops_a_command_finds_nothing_left(tmp_path, temporary, number, cod
     big = tmp_path / "big.json"
     token = '{"token": "a", "layers": [{"index": 0, "values": [0.5, 1.5, 2.5, 3.5]}]}'
     line = f'{{"linex_index": 0, "features": [{", ".join([token] * 20)}]}}\n'
-    big.write_text(line * 100_000)  # reading it takes far longer than a busy machine may hold back the signal
+    big.write_text(line * 50_000)  # reading it takes far longer than a busy machine may hold back the signal
     command = [sys.executable, "-m", "patchclamp_analysis", "rank", str(big), "-m", "variance", "-o", "found.npz"]
     environment = {"TMPDIR": str(temporary), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        env=environment,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a shell runs in the background ignores Ctrl-C, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         while process.poll() is None and not list(temporary.glob("*/*")):
             time.sleep(0.005)
         process.send_signal(number)
